@@ -1,0 +1,1 @@
+"""One package per hypervisor, each translating the contract in `hypervisors.driver`."""

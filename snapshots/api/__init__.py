@@ -1,0 +1,1 @@
+"""REST for automation. A view translates a request to one reading or one service; it holds no rule."""

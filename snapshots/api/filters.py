@@ -1,0 +1,219 @@
+"""By what the lists can be filtered. A parameter that is not known, given twice or of the wrong form is refused, never
+ignored: a script that asks for `?stat=Error` must not take every row for an answer.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import django_filters
+from django import forms
+from django.db.models import Q, QuerySet
+from django.utils.dateparse import parse_datetime
+from django_filters.rest_framework import DjangoFilterBackend, FilterSet
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from hypervisors.models import Hypervisor
+from hypervisors.registry import KINDS
+from snapshots.choices import GONE, JobAction, JobState, Origin, PowerState, SnapshotState, SnapshotType, TokenScope
+from snapshots.models import Event, VirtualMachine, VMSnapshot
+from snapshots.refusals import Invalid
+
+
+class Filters(DjangoFilterBackend):
+    """Applies the `filterset_class` of a list view."""
+
+    def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: APIView) -> QuerySet[Any]:
+        known = {*getattr(view, "filterset_class", FilterSet).base_filters, *view.paginator.parameters}  # type: ignore[attr-defined]  # list views only
+        refuse_unknown_parameters(request, known)
+        rows: QuerySet[Any] = super().filter_queryset(request, queryset, view)
+        return rows
+
+
+def refuse_unknown_parameters(request: Request, known: set[str]) -> None:
+    """Raise `Invalid` for query parameters that are not known here or given twice."""
+    fields: dict[str, list[str]] = {}
+    for name in request.query_params:
+        if name not in known:
+            names = f" Known here: {', '.join(sorted(known))}." if known else ""
+            fields[name] = [f"Not a parameter of this address.{names}"]
+        elif len(request.query_params.getlist(name)) > 1:
+            fields[name] = ["Given more than once."]
+    if fields:
+        raise Invalid("The query of the address is not valid: " + ", ".join(fields) + ".", fields=fields)
+
+
+class _MomentField(forms.Field):
+    """A time in ISO 8601; without a zone it is UTC."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        if value in self.empty_values:
+            return None
+        # A “+” that was not percent-encoded arrives as a space, and only a zone can follow one at this place.
+        text = str(value).strip().replace(" ", "+") if "T" in str(value) else str(value)
+        try:
+            moment = parse_datetime(text)
+            if moment is not None:
+                return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass  # no such day, or outside the years that can be kept: refused below like any other text
+        raise forms.ValidationError("A time in ISO 8601, for example 2026-01-31T12:00:00Z.")
+
+
+@extend_schema_field(OpenApiTypes.DATETIME)
+class Moment(django_filters.Filter):
+    """Compares with a time."""
+
+    field_class = _MomentField
+
+
+@extend_schema_field(OpenApiTypes.BOOL)
+class YesNo(django_filters.TypedChoiceFilter):
+    """`true` or `false`, nothing else."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            choices=(("true", "true"), ("false", "false")),
+            coerce=lambda text: text == "true",
+            empty_value=None,
+            **options,
+        )
+
+
+# In the words of the indexes of the few that differ, which lead the database to them.
+WITH_DRIFT = Q(unadopted_count__gt=0) | Q(lost_count__gt=0)
+DRIFT_OF_SNAPSHOTS = {
+    "made_elsewhere": Q(parent__isnull=False, origin=Origin.ELSEWHERE, adopted_at=None),
+    "lost": Q(parent__isnull=False, error_code=GONE) & ~Q(state="Ready"),
+}
+
+
+class MachineFilters(FilterSet):
+    """Filters of `virtual-machines/`."""
+
+    name = django_filters.CharFilter(lookup_expr="icontains", help_text="Part of the name.")
+    power_state = django_filters.ChoiceFilter(choices=PowerState.choices)
+    hypervisor = django_filters.UUIDFilter(field_name="hypervisor__uuid")
+    account = django_filters.UUIDFilter(field_name="account__uuid")
+    domain = django_filters.UUIDFilter(field_name="account__domain__uuid", help_text="The account's own domain.")
+    drift = YesNo(
+        method="with_drift",
+        help_text="`true`: those with VM snapshots made elsewhere that nobody adopted, or with lost ones.",
+    )
+    missing = YesNo(
+        field_name="missing_since",
+        lookup_expr="isnull",
+        exclude=True,
+        help_text="`true`: those that their hypervisor does not have any more.",
+    )
+
+    def with_drift(self, rows: QuerySet[VirtualMachine], _: str, value: bool) -> QuerySet[VirtualMachine]:
+        """Those that have it, or have it not."""
+        return rows.filter(WITH_DRIFT) if value else rows.exclude(WITH_DRIFT)
+
+
+class SnapshotFilters(FilterSet):
+    """Filters of VM snapshots of one machine. The name is the whole name: part of one cannot be found by an index."""
+
+    name = django_filters.CharFilter(help_text="The whole name.", strip=False)
+    state = django_filters.ChoiceFilter(choices=SnapshotState.choices, method="in_state")
+    type = django_filters.ChoiceFilter(choices=SnapshotType.choices)
+    origin = django_filters.ChoiceFilter(choices=Origin.choices)
+    current = YesNo()
+    drift = django_filters.ChoiceFilter(
+        choices=(("made_elsewhere", "Made elsewhere, not adopted"), ("lost", "Lost")),
+        method="with_drift",
+        help_text="Where the hypervisor and this product differ: made elsewhere and not adopted, or lost.",
+    )
+    created_after = Moment(field_name="created_at", lookup_expr="gte")
+    created_before = Moment(field_name="created_at", lookup_expr="lt")
+
+    def with_drift(self, rows: QuerySet[VMSnapshot], _: str, value: str) -> QuerySet[VMSnapshot]:
+        """Those that differ in this way."""
+        return rows.filter(DRIFT_OF_SNAPSHOTS[value])
+
+    def in_state(self, rows: QuerySet[VMSnapshot], _: str, value: str) -> QuerySet[VMSnapshot]:
+        """In this state. The words of the index of those few that are not Ready lead the database to it."""
+        return (
+            rows.filter(state=value)
+            if value == SnapshotState.READY
+            else rows.exclude(state="Ready").filter(state=value)
+        )
+
+
+class AllSnapshotFilters(SnapshotFilters):
+    """Filters of `snapshots/`."""
+
+    virtual_machine = django_filters.UUIDFilter(field_name="machine__uuid")
+
+
+class JobFilters(FilterSet):
+    """Filters of `jobs/`."""
+
+    state = django_filters.ChoiceFilter(choices=JobState.choices)
+    action = django_filters.ChoiceFilter(choices=JobAction.choices)
+    virtual_machine = django_filters.UUIDFilter(field_name="machine__uuid")
+    snapshot = django_filters.UUIDFilter(field_name="snapshot_uuid")
+    created_after = Moment(field_name="created_at", lookup_expr="gte")
+    created_before = Moment(field_name="created_at", lookup_expr="lt")
+
+
+class EventFilters(FilterSet):
+    """Filters of `events/`."""
+
+    action = django_filters.CharFilter(
+        method="named", help_text="A name or its beginning up to a dot: `snapshot.create` finds all about creating."
+    )
+    virtual_machine = django_filters.UUIDFilter(field_name="machine__uuid")
+    level = django_filters.ChoiceFilter(choices=Event.Level.choices)
+    at_after = Moment(field_name="at", lookup_expr="gte")
+    at_before = Moment(field_name="at", lookup_expr="lt")
+
+    def named(self, rows: QuerySet[Event], _: str, value: str) -> QuerySet[Event]:
+        """Events with this name or one below it."""
+        return rows.filter(Q(action=value) | Q(action__startswith=f"{value}."))
+
+
+class VolumeFilters(FilterSet):
+    """Filters of `volumes/`."""
+
+    name = django_filters.CharFilter(lookup_expr="icontains", help_text="Part of the name.")
+    virtual_machine = django_filters.UUIDFilter(field_name="machine__uuid")
+    storage_pool = django_filters.UUIDFilter(field_name="pool__uuid")
+    loose = YesNo(field_name="machine", lookup_expr="isnull", help_text="Attached to no machine.")
+
+
+class HypervisorFilters(FilterSet):
+    """Filters of `hypervisors/`."""
+
+    name = django_filters.CharFilter(lookup_expr="icontains", help_text="Part of the name.")
+    kind = django_filters.ChoiceFilter(choices=[(key, kind.label) for key, kind in KINDS.items()])
+    state = django_filters.ChoiceFilter(choices=Hypervisor.State.choices)
+
+
+class PoolFilters(FilterSet):
+    """Filters of `storage-pools/`."""
+
+    name = django_filters.CharFilter(lookup_expr="icontains", help_text="Part of the name.")
+    hypervisor = django_filters.UUIDFilter(field_name="hypervisor__uuid")
+
+
+class AccountFilters(FilterSet):
+    """Filters of `accounts/`."""
+
+    name = django_filters.CharFilter(lookup_expr="icontains", help_text="Part of the name.")
+    domain = django_filters.UUIDFilter(field_name="domain__uuid")
+
+
+class DomainFilters(FilterSet):
+    """Filters of `domains/`."""
+
+    name = django_filters.CharFilter(lookup_expr="icontains", help_text="Part of the name.")
+
+
+class TokenFilters(FilterSet):
+    """Filters of `tokens/`."""
+
+    scope = django_filters.ChoiceFilter(choices=TokenScope.choices)

@@ -1,0 +1,24 @@
+"""The rows, one file per group of nouns. What must never be false is a database constraint here; rules that span rows
+are services."""
+
+from snapshots.models.event import Event
+from snapshots.models.inventory import ImportRule, StoragePool, VirtualMachine, Volume
+from snapshots.models.job import IdempotencyKey, Job
+from snapshots.models.snapshot import VMSnapshot
+from snapshots.models.tenancy import Account, ApiToken, Domain, Membership, User
+
+__all__ = [
+    "Account",
+    "ApiToken",
+    "Domain",
+    "Event",
+    "IdempotencyKey",
+    "ImportRule",
+    "Job",
+    "Membership",
+    "StoragePool",
+    "User",
+    "VMSnapshot",
+    "VirtualMachine",
+    "Volume",
+]

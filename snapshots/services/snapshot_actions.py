@@ -1,0 +1,165 @@
+"""Ask for something to be done with VM snapshots: check rights and rules under the machine's lock, write the rows and
+the job, ring the bell. Nothing here talks to a hypervisor.
+
+Every function may raise `NotVisible`, `Forbidden`, `VMBusy`, and the refusal of its rule in `snapshot_rules`.
+"""
+
+from django.db import transaction
+from django.utils import timezone
+
+from hypervisors.records import PowerAfterRevert
+from snapshots import tree
+from snapshots.access import Actor
+from snapshots.choices import JobAction, SnapshotState, SnapshotType
+from snapshots.models import Job, VirtualMachine, VMSnapshot
+from snapshots.refusals import InvalidState
+from snapshots.services import snapshot_rules as rules
+from snapshots.services.jobs import active_job_of, open_job
+from snapshots.services.locked_targets import heed, operable_machine, operable_snapshot
+
+
+@transaction.atomic
+def request_create(
+    actor: Actor,
+    *,
+    machine: VirtualMachine,
+    name: str,
+    description: str = "",
+    memory: bool = False,
+    quiesce: bool = False,
+) -> Job:
+    """Take a VM snapshot. The job's `snapshot` is the new row, Allocated. Also raises `Invalid` and `NameTaken`."""
+    name, description = rules.clean_name(name), rules.clean_description(description)
+    machine = operable_machine(actor, machine.pk)
+    heed(rules.why_not_create(machine, active_job_of(machine.pk), machine.counted, memory=memory, quiesce=quiesce))
+    snapshot = _allocate(actor, machine, name, description, memory=memory)
+    return open_job(
+        actor,
+        JobAction.CREATE_SNAPSHOT,
+        machine=machine,
+        snapshot=snapshot,
+        arguments={"memory": memory, "quiesce": quiesce},
+    )
+
+
+@transaction.atomic
+def request_revert(
+    actor: Actor,
+    *,
+    snapshot: VMSnapshot,
+    power: PowerAfterRevert | None = None,
+    safety_snapshot: bool = False,
+) -> Job:
+    """Put the machine back to the snapshot.
+
+    `power` None means the natural choice where there is no question (`AS_SNAPSHOT`), and raises `InvalidState` where
+    the user has to choose. With `safety_snapshot` a VM snapshot of the present state is taken first, with memory when the
+    machine runs and can keep it; the revert is given up when that fails.
+    """
+    snapshot, machine = operable_snapshot(actor, snapshot.pk)
+    heed(rules.why_not_revert(machine, active_job_of(machine.pk), snapshot, power))
+    if power is None and rules.power_choice_needed(machine, snapshot):
+        raise InvalidState(
+            f"{machine.name} is {machine.power_state} and {snapshot.name} holds no memory: say whether the machine is "
+            "to be stopped or running after the revert.",
+            choices=[choice.value for choice in rules.power_choices(machine, snapshot)],
+        )
+    arguments: dict[str, object] = {"power": (power or PowerAfterRevert.AS_SNAPSHOT).value}
+    if safety_snapshot:
+        memory = safety_holds_memory(machine)
+        heed(rules.why_not_create(machine, None, machine.counted, memory=memory, quiesce=False))
+        safety = _allocate(
+            actor,
+            machine,
+            _free_safety_name(machine, snapshot),
+            f"Taken before reverting to “{snapshot.name}”.",
+            memory=memory,
+        )
+        arguments |= {"safety_snapshot": str(safety.uuid), "memory": memory}
+    tree.set_state(snapshot.pk, SnapshotState.REVERTING)
+    return open_job(actor, JobAction.REVERT_SNAPSHOT, machine=machine, snapshot=snapshot, arguments=arguments)
+
+
+def safety_holds_memory(machine: VirtualMachine) -> bool:
+    """Whether a safety snapshot of the machine as it is now would hold its memory."""
+    return rules.why_not_memory(machine) is None
+
+
+@transaction.atomic
+def request_delete(actor: Actor, *, snapshot: VMSnapshot) -> Job:
+    """Delete one VM snapshot; its children move to its parent."""
+    snapshot, machine = operable_snapshot(actor, snapshot.pk)
+    heed(rules.why_not_delete(machine, active_job_of(machine.pk), snapshot))
+    tree.set_state(snapshot.pk, SnapshotState.EXPUNGING)
+    return open_job(actor, JobAction.DELETE_SNAPSHOT, machine=machine, snapshot=snapshot)
+
+
+@transaction.atomic
+def request_delete_tree(actor: Actor, *, snapshot: VMSnapshot) -> Job:
+    """Delete a VM snapshot and everything below it."""
+    snapshot, machine = operable_snapshot(actor, snapshot.pk)
+    doomed = tree.descendants_of(snapshot)
+    heed(rules.why_not_delete_tree(machine, active_job_of(machine.pk), doomed))
+    for row in doomed:
+        tree.set_state(row.pk, SnapshotState.EXPUNGING)
+    return open_job(
+        actor,
+        JobAction.DELETE_SNAPSHOT_TREE,
+        machine=machine,
+        snapshot=snapshot,
+        arguments={"names": [row.name for row in doomed], "doomed": [str(row.uuid) for row in doomed]},
+    )
+
+
+@transaction.atomic
+def request_rename(
+    actor: Actor, *, snapshot: VMSnapshot, name: str | None = None, description: str | None = None
+) -> Job:
+    """Change name, description or both; None leaves it. Also raises `Invalid` and `NameTaken`."""
+    cleaned_name = None if name is None else rules.clean_name(name)
+    cleaned_description = None if description is None else rules.clean_description(description)
+    snapshot, machine = operable_snapshot(actor, snapshot.pk)
+    heed(rules.why_not_rename(machine, active_job_of(machine.pk), snapshot))
+    if cleaned_name is not None and cleaned_name != snapshot.name:
+        _require_free_name(machine, cleaned_name)
+    return open_job(
+        actor,
+        JobAction.RENAME_SNAPSHOT,
+        machine=machine,
+        snapshot=snapshot,
+        arguments={
+            "name": snapshot.name if cleaned_name is None else cleaned_name,
+            "description": snapshot.description if cleaned_description is None else cleaned_description,
+        },
+    )
+
+
+def suggested_name() -> str:
+    """A name to begin with in the dialog: the time in UTC, to the second."""
+    return timezone.now().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _allocate(actor: Actor, machine: VirtualMachine, name: str, description: str, *, memory: bool) -> VMSnapshot:
+    _require_free_name(machine, name)
+    return tree.allocate(
+        machine.pk,
+        name=name,
+        description=description,
+        type=SnapshotType.DISK_AND_MEMORY if memory else SnapshotType.DISK,
+        memory_bytes=machine.memory_bytes if memory else 0,
+        created_by=actor.user,
+    )
+
+
+def _require_free_name(machine: VirtualMachine, name: str) -> None:
+    if VMSnapshot.objects.filter(machine_id=machine.pk, parent__isnull=False, name=name).exists():
+        raise rules.name_taken(machine, name)
+
+
+def _free_safety_name(machine: VirtualMachine, snapshot: VMSnapshot) -> str:
+    base = f"Before revert to {snapshot.name}"[:230]
+    taken = set(VMSnapshot.objects.filter(machine_id=machine.pk, name__startswith=base).values_list("name", flat=True))
+    name, number = base, 2
+    while name in taken:
+        name, number = f"{base} ({number})", number + 1
+    return name

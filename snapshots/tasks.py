@@ -1,0 +1,23 @@
+"""Celery's door: ids in, service out, no rule."""
+
+from celery import shared_task
+
+from snapshots.services import job_runner, job_sweeper, sync_schedule
+
+
+@shared_task(name="snapshots.run_job")
+def run_job(job_pk: int) -> None:
+    """Carry out the job, or find out what became of it."""
+    job_runner.run_job(job_pk)
+
+
+@shared_task(name="snapshots.sweep_jobs")
+def sweep_jobs() -> None:
+    """Ring again for jobs that nobody took, look after those whose worker is silent."""
+    job_sweeper.sweep()
+
+
+@shared_task(name="snapshots.sync_due_hypervisors")
+def sync_due_hypervisors() -> None:
+    """Order a reading of each endpoint."""
+    sync_schedule.order_due_syncs()

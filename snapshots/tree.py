@@ -1,0 +1,390 @@
+"""The only writer of the tree of VM snapshots.
+
+Every function here runs inside the caller's transaction and takes the machine's row lock first; callers take no other
+machine's lock in the same transaction. Structural changes other than adding a leaf set the parent links, which are the
+truth, and renumber the one tree of that machine; never mptt's `rebuild`, which would renumber the trees of all machines.
+"""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+
+from django.db import transaction
+from django.db.models import Q
+from django.db.transaction import TransactionManagementError
+from django.utils import timezone
+
+from hypervisors.records import SnapshotForest, SnapshotRecord
+from snapshots.choices import GONE, Origin, SnapshotState, SnapshotType
+from snapshots.models import User, VirtualMachine, VMSnapshot
+from snapshots.tree_comparison import (
+    APPEARED,
+    STANDS_ELSEWHERE,
+    Difference,
+    Place,
+    Row,
+    SnapshotRow,
+    compare,
+    new_row,
+)
+from snapshots.tree_numbers import damaged_machines as damaged_machines
+from snapshots.tree_numbers import recount, renumber
+
+WRITTEN_BY_RESYNC = (
+    "parent",
+    "native_id",
+    "name",
+    "description",
+    "type",
+    "measured_bytes",
+    "created_at",
+    "state",
+    "error_code",
+    "error_detail",
+)
+
+
+def lock_machine(machine_pk: int) -> VirtualMachine:
+    """The machine's row, locked until the transaction ends. Raises `VirtualMachine.DoesNotExist`, and
+    `TransactionManagementError` outside a transaction.
+
+    SQLite has no row locks: there the transaction itself, begun IMMEDIATE, is the lock, so one is demanded everywhere.
+    """
+    if not transaction.get_connection().in_atomic_block:
+        raise TransactionManagementError("The tree is changed inside a transaction only.")
+    return VirtualMachine.objects.select_for_update().get(pk=machine_pk)
+
+
+def add_anchors(machines: Iterable[VirtualMachine]) -> list[VMSnapshot]:
+    """The hidden roots of new machines' trees, with mptt's four numbers: a bulk insert passes by it."""
+    now = timezone.now()
+    anchors: list[VMSnapshot] = VMSnapshot.objects.bulk_create(
+        [
+            VMSnapshot(
+                machine=machine,
+                tree_id=machine.pk,
+                lft=1,
+                rght=2,
+                level=0,
+                state=SnapshotState.READY,
+                current=True,
+                created_at=now,
+            )
+            for machine in machines
+        ],
+        batch_size=500,
+    )
+    return anchors
+
+
+def anchor_of(machine_pk: int) -> VMSnapshot:
+    """The hidden root of the machine's tree."""
+    anchor: VMSnapshot = VMSnapshot.objects.get(machine_id=machine_pk, parent=None)
+    return anchor
+
+
+def current_of(machine_pk: int) -> VMSnapshot:
+    """Where the machine stands: a VM snapshot, or the anchor when it stems from none."""
+    current: VMSnapshot = VMSnapshot.objects.get(machine_id=machine_pk, current=True)
+    return current
+
+
+def allocate(
+    machine_pk: int,
+    *,
+    name: str,
+    description: str,
+    type: SnapshotType,
+    memory_bytes: int,
+    created_by: User | None,
+) -> VMSnapshot:
+    """A row for a VM snapshot that is about to be taken, below the current one, not current itself."""
+    lock_machine(machine_pk)
+    snapshot = VMSnapshot(
+        machine_id=machine_pk,
+        parent=current_of(machine_pk),
+        name=name,
+        description=description,
+        type=type,
+        memory_bytes=memory_bytes,
+        state=SnapshotState.ALLOCATED,
+        created_at=timezone.now(),
+        created_by=created_by,
+    )
+    snapshot.save(force_insert=True)
+    recount(machine_pk)
+    return snapshot
+
+
+def confirm_taken(snapshot_pk: int, record: SnapshotRecord) -> None:
+    """The snapshot exists on the hypervisor: write down what it said and make it current."""
+    snapshot = _locked(snapshot_pk)
+    _place_below(snapshot, record.parent_id)
+    VMSnapshot.objects.filter(Q(machine_id=snapshot.machine_id, current=True) & ~Q(pk=snapshot_pk)).update(
+        current=False
+    )
+    VMSnapshot.objects.filter(pk=snapshot_pk).update(
+        native_id=record.native_id,
+        type=SnapshotType(record.kind.value),
+        created_at=record.created_at,
+        measured_bytes=record.measured_bytes,
+        state=SnapshotState.READY,
+        error_code="",
+        error_detail="",
+        current=True,
+    )
+
+
+def set_state(snapshot_pk: int, state: SnapshotState, *, code: str | None = None, detail: str = "") -> None:
+    """Move a snapshot to a state. `code` and `detail` say what went wrong; without a code what was written stays."""
+    errors = {} if code is None else {"error_code": code, "error_detail": detail}
+    rows = VMSnapshot.objects.filter(pk=snapshot_pk, parent__isnull=False)
+    rows.update(state=state, **errors)
+    if code is not None and (machine_pk := rows.values_list("machine_id", flat=True).first()) is not None:
+        recount(machine_pk)
+
+
+def rename(snapshot_pk: int, name: str, description: str) -> None:
+    """Write down a new name and description."""
+    VMSnapshot.objects.filter(pk=snapshot_pk, parent__isnull=False).update(name=name, description=description)
+
+
+def make_current(machine_pk: int, snapshot_pk: int) -> None:
+    """Move the current marker of the machine. Pass the anchor's key for "stems from no snapshot"."""
+    lock_machine(machine_pk)
+    VMSnapshot.objects.filter(Q(machine_id=machine_pk, current=True) & ~Q(pk=snapshot_pk)).update(current=False)
+    if not VMSnapshot.objects.filter(machine_id=machine_pk, pk=snapshot_pk).update(current=True):
+        raise VMSnapshot.DoesNotExist("A machine stands at one of its own VM snapshots, or at its anchor.")
+
+
+def remove(snapshot_pk: int) -> None:
+    """Take one snapshot out: its children move to its parent, and if it was current its parent becomes current."""
+    snapshot = _locked(snapshot_pk)
+    remove_all_of(snapshot.machine_id, [snapshot_pk])
+
+
+def remove_all_of(machine_pk: int, snapshot_pks: Collection[int]) -> None:
+    """Take these snapshots of the machine out: the children of each move to its nearest parent that stays, which also
+    becomes current if one of them was."""
+    lock_machine(machine_pk)
+    parents = dict(
+        VMSnapshot.objects.filter(machine_id=machine_pk, pk__in=snapshot_pks, parent__isnull=False).values_list(
+            "pk", "parent_id"
+        )
+    )
+    if not parents:
+        return
+    stays: dict[int, list[int]] = defaultdict(list)
+    for pk, parent_pk in parents.items():
+        while parent_pk in parents:
+            parent_pk = parents[parent_pk]
+        stays[parent_pk].append(pk)
+    current_pk = current_of(machine_pk).pk
+    for parent_pk, going in stays.items():
+        if current_pk in going:
+            make_current(machine_pk, parent_pk)
+        # A parent is protected while it has children, so those that go leave theirs as well.
+        below = VMSnapshot.objects.filter(Q(parent__in=going) | Q(pk__in=going), machine_id=machine_pk)
+        below.update(parent_id=parent_pk)
+    VMSnapshot.objects.filter(machine_id=machine_pk, pk__in=parents).delete()
+    renumber(machine_pk)
+
+
+def adopt(machine_pk: int, snapshot_pks: Collection[int]) -> None:
+    """Make these VM snapshots made elsewhere ours. Call under the machine's lock."""
+    rows = VMSnapshot.objects.filter(machine_id=machine_pk, pk__in=snapshot_pks, adopted_at=None)
+    rows.filter(origin=Origin.ELSEWHERE).update(adopted_at=timezone.now())
+    recount(machine_pk)
+
+
+def forget_native_ids(machine_pk: int) -> None:
+    """The machine is at another endpoint, where its snapshots may be called otherwise, and others as these were: they are
+    to be known again by their tokens, or by name and time."""
+    lock_machine(machine_pk)
+    VMSnapshot.objects.filter(machine_id=machine_pk).exclude(native_id="").update(native_id="")
+
+
+def remove_all(machine_pk: int) -> None:
+    """Take out the whole tree with its anchor: for a machine whose row is about to go."""
+    lock_machine(machine_pk)
+    rows = VMSnapshot.objects.filter(machine_id=machine_pk)
+    # A parent is protected while it has children.
+    rows.filter(parent__isnull=False).update(parent_id=anchor_of(machine_pk).pk)
+    rows.filter(parent__isnull=False).delete()
+    rows.delete()
+
+
+def descendants_of(snapshot: VMSnapshot) -> list[VMSnapshot]:
+    """The snapshot and everything below it, parents before children, as the parent links have it. One query."""
+    rows = {row.pk: row for row in VMSnapshot.objects.filter(machine_id=snapshot.machine_id).order_by("lft", "pk")}
+    children: dict[int, list[VMSnapshot]] = defaultdict(list)
+    for row in rows.values():
+        children[row.parent_id].append(row)
+    found: list[VMSnapshot] = []
+    waiting = [rows[snapshot.pk]]
+    while waiting:
+        row = waiting.pop()
+        found.append(row)
+        waiting += reversed(children[row.pk])
+    return found
+
+
+def rows_to_compare(machine_pks: Collection[int]) -> dict[int, list[SnapshotRow]]:
+    """What `tree_differs` needs of all rows of these machines, by machine. One query."""
+    found: dict[int, list[SnapshotRow]] = defaultdict(list)
+    rows = VMSnapshot.objects.filter(machine__in=machine_pks).order_by("machine_id", "lft")
+    for row in rows.values_list(*SnapshotRow._fields):
+        found[row[0]].append(SnapshotRow._make(row))
+    return found
+
+
+def tree_differs(rows: Iterable[Row], forest: SnapshotForest) -> bool:
+    """Whether `resync` would have to change anything, given all rows of the machine (anchor included). Reads nothing."""
+    return compare(rows, forest).differs()
+
+
+def resync(machine_pk: int, forest: SnapshotForest) -> list[Difference]:
+    """Make the rows equal to the hypervisor's forest and say what differed.
+
+    Snapshots made elsewhere appear with that origin, and their rows go when they are gone and nobody adopted them; ours
+    that are gone become Error with the code `gone_on_hypervisor` and stay until somebody acknowledges that; parents and
+    the current marker follow the hypervisor. Rows of snapshots being taken become Ready when they are there and are left
+    alone when they are not.
+    """
+    lock_machine(machine_pk)
+    return _Resync(machine_pk, forest).run()
+
+
+class _Resync:
+    """One pass of `resync`, under the machine's lock. The number of queries does not grow with the tree."""
+
+    def __init__(self, machine_pk: int, forest: SnapshotForest) -> None:
+        self.machine_pk = machine_pk
+        self.found = compare(VMSnapshot.objects.filter(machine_id=machine_pk), forest)
+        self.changed: dict[int, VMSnapshot] = {}
+        self.renamed: list[int] = []
+        self.differences: list[Difference] = []
+
+    def run(self) -> list[Difference]:
+        if not self.found.differs():
+            # So it is after nearly every action of ours, since the job has just written what it led to.
+            return []
+        for row in self.found.lost:
+            self._give_up(row)
+        for row in self.found.not_ours:
+            self.renamed.append(row.pk)
+            self._note("removed_elsewhere", row, "It was made elsewhere, deleted there, and had not been adopted.")
+        for place in self.found.places:
+            if place.row is not None:
+                self._change(place.row, place)
+        self._free_names()
+        present = self._add_new()
+        self._hang(present)
+        VMSnapshot.objects.bulk_update(self.changed.values(), WRITTEN_BY_RESYNC, batch_size=200)
+        self._move_marker(present)
+        if self.found.not_ours:
+            # What was found hangs where the hypervisor says by now; rows that failed may still hang below these.
+            remove_all_of(self.machine_pk, [row.pk for row in self.found.not_ours])
+        else:
+            renumber(self.machine_pk)
+        return self.differences
+
+    def _give_up(self, row: VMSnapshot) -> None:
+        detail = "It is no longer on the hypervisor; somebody deleted it outside this product."
+        row.state, row.error_code, row.error_detail, row.measured_bytes = SnapshotState.ERROR, GONE, detail, None
+        self.changed[row.pk] = row
+        self._note("vanished", row, detail)
+
+    def _change(self, row: VMSnapshot, place: Place[VMSnapshot]) -> None:
+        changes = place.changes()
+        if not changes:
+            return
+        if row.error_code:
+            self._note("returned", row, "It is on the hypervisor after all.")
+        if "name" in changes:
+            self.renamed.append(row.pk)
+            self._note("renamed", row, f"It was renamed outside this product, from {row.name} to {place.name}.")
+        for column, value in changes.items():
+            setattr(row, column, value)
+        self.changed[row.pk] = row
+
+    def _free_names(self) -> None:
+        """Two snapshots may have swapped their names; names are unique at every moment, so both go through another."""
+        for pk in self.renamed:
+            VMSnapshot.objects.filter(pk=pk).update(name=str(uuid.uuid4()))
+
+    def _add_new(self) -> dict[str | None, VMSnapshot]:
+        """Make rows for what has none, below the anchor for now; answers all rows by native id, the anchor under None."""
+        present: dict[str | None, VMSnapshot] = {None: self.found.anchor}
+        new: list[VMSnapshot] = []
+        for place in self.found.places:
+            row = place.row
+            if row is None:
+                row = new_row(place, self.found.anchor)
+                # A bulk insert passes by mptt: the numbers only say "after all others" until `renumber` writes the right
+                # ones.
+                row.lft = self.found.anchor.rght + 2 * len(new)
+                row.rght = row.lft + 1
+                new.append(row)
+                self._note("appeared", row, APPEARED)
+            present[place.record.native_id] = row
+        if new:
+            # Freed and changed names have to be in place before new rows may take what was theirs.
+            VMSnapshot.objects.bulk_update(self.changed.values(), WRITTEN_BY_RESYNC, batch_size=200)
+            VMSnapshot.objects.bulk_create(new, batch_size=200)
+            for row in new:
+                self.changed[row.pk] = row
+        return present
+
+    def _hang(self, present: dict[str | None, VMSnapshot]) -> None:
+        """Follow the hypervisor's parents."""
+        known = {place.record.native_id for place in self.found.places if place.row is not None}
+        for place in self.found.places:
+            row, parent = present[place.record.native_id], present[place.parent_id]
+            if row.parent_id == parent.pk:
+                continue
+            row.parent_id = parent.pk
+            self.changed[row.pk] = row
+            if place.record.native_id in known:
+                self._note("moved", row, f"It now stems from {parent.name or 'no other VM snapshot'}.")
+
+    def _move_marker(self, present: dict[str | None, VMSnapshot]) -> None:
+        current = present[self.found.current_id]
+        if not current.current:
+            make_current(self.machine_pk, current.pk)
+            self._note("current", current, STANDS_ELSEWHERE)
+
+    def _note(self, kind: str, row: VMSnapshot, detail: str) -> None:
+        self.differences.append(Difference(kind, row.uuid, row.name, detail))
+
+
+def repair(machine_pk: int) -> None:
+    """Renumber the machine's tree from its parent links."""
+    lock_machine(machine_pk)
+    renumber(machine_pk)
+
+
+def _locked(snapshot_pk: int) -> VMSnapshot:
+    """The VM snapshot as it is once its machine's lock is held. Raises `VMSnapshot.DoesNotExist`, also for anchors."""
+    rows = VMSnapshot.objects.filter(pk=snapshot_pk, parent__isnull=False)
+    machine_pk = rows.values_list("machine_id", flat=True).first()
+    if machine_pk is not None:
+        lock_machine(machine_pk)
+    snapshot: VMSnapshot = rows.select_related("parent").get()
+    return snapshot
+
+
+def _place_below(snapshot: VMSnapshot, parent_native_id: str | None) -> None:
+    """Put the snapshot below the one with that native id (None: below the anchor), when it stands elsewhere."""
+    stands_there = snapshot.parent.native_id == parent_native_id if parent_native_id else snapshot.parent.is_anchor
+    if stands_there:
+        return
+    parent = (
+        VMSnapshot.objects.filter(machine_id=snapshot.machine_id, native_id=parent_native_id).first()
+        if parent_native_id
+        else anchor_of(snapshot.machine_id)
+    )
+    # A parent that is not known here yet is put right by the next sync, which sees the whole forest.
+    if parent is not None and parent.pk != snapshot.parent_id:
+        VMSnapshot.objects.filter(pk=snapshot.pk).update(parent_id=parent.pk)
+        renumber(snapshot.machine_id)

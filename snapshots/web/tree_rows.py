@@ -1,0 +1,71 @@
+"""The rows of the drawn tree as the template needs them, made ready here so that a thousand rows stay quick."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from snapshots.choices import Origin, SnapshotState, SnapshotType
+from snapshots.models import VMSnapshot
+from snapshots.reading.machine_page import MachinePage
+from snapshots.web.tree_drawing import drawing
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRow:
+    """One row. `uuid` is None for "you are here" and for the start; `said` is what stands below the name, `mark` says
+    that it was made elsewhere, adopted, or lost."""
+
+    uuid: UUID | None
+    svg: SafeString
+    level: int
+    name: str
+    said: str
+    at: str
+    state: str
+    mark: str
+    current: bool
+    selected: bool
+
+
+def tree_rows(page: MachinePage) -> list[TreeRow]:
+    """All rows of the machine's tree, top to bottom."""
+    selected_pk = page.selected.pk if page.selected is not None else None
+    zone = timezone.get_current_timezone()
+    made = []
+    for row in page.rows:
+        snapshot = page.by_pk[row.key] if row.key is not None else None
+        svg = drawing(row, snapshot)
+        if snapshot is None:
+            made.append(TreeRow(None, svg, row.level, row.kind.value, "", "", "", "", False, False))
+            continue
+        local = snapshot.created_at.astimezone(zone)
+        made.append(
+            TreeRow(
+                uuid=snapshot.uuid,
+                svg=svg,
+                level=row.level,
+                name=snapshot.name,
+                said=_said(snapshot),
+                at=f"{local.day} {local:%b %Y, %H:%M %Z}",
+                state="" if snapshot.state == SnapshotState.READY or snapshot.lost else snapshot.get_state_display(),
+                mark=_mark(snapshot),
+                current=snapshot.current,
+                selected=snapshot.pk == selected_pk,
+            )
+        )
+    return made
+
+
+def _mark(snapshot: VMSnapshot) -> str:
+    """How the tree here and the hypervisor's differ, or did, about it."""
+    if snapshot.lost:
+        return "lost"
+    if not snapshot.counts:
+        return "made elsewhere"
+    return "" if snapshot.origin == Origin.VMSNAP else "adopted"
+
+
+def _said(snapshot: VMSnapshot) -> str:
+    return "disks and memory" if snapshot.type == SnapshotType.DISK_AND_MEMORY else "disks"

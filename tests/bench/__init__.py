@@ -1,0 +1,1 @@
+"""The figures of the speed bars, measured side by side in one run: `make bench`."""

@@ -1,0 +1,82 @@
+"""The estimated allocation: the design's formula, and what one VM snapshot accounts for."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snapshots.choices import SnapshotType
+from snapshots.reading.estimates import estimate_machine, memory_held
+
+GIB = 1024**3
+DISK, MEMORY = SnapshotType.DISK, SnapshotType.DISK_AND_MEMORY
+
+
+@dataclass
+class Row:
+    """As much of a VM snapshot's row as the estimate reads."""
+
+    pk: int
+    parent_id: int | None
+    type: str = DISK
+    memory_bytes: int = 0
+    is_anchor: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.is_anchor = self.parent_id is None
+
+
+def total(rows: list[Row], volume_bytes: int = 10 * GIB) -> int:
+    return estimate_machine(rows, volume_bytes=volume_bytes, machine_memory_bytes=GIB).total_bytes  # type: ignore[arg-type]  # stand-ins for rows
+
+
+ANCHOR = Row(0, None)
+
+
+def test_without_snapshots_nothing_is_allocated() -> None:
+    assert total([ANCHOR]) == 0
+    assert total([]) == 0
+
+
+def test_a_single_path_costs_no_disk_however_long_it_is() -> None:
+    assert total([ANCHOR, Row(1, 0), Row(2, 1), Row(3, 2)]) == 0
+
+
+def test_each_further_path_costs_the_volumes_once_more() -> None:
+    assert total([ANCHOR, Row(1, 0), Row(2, 1), Row(3, 1)]) == 10 * GIB
+    assert total([ANCHOR, Row(1, 0), Row(2, 1), Row(3, 1), Row(4, 0)]) == 20 * GIB
+
+
+def test_memory_is_counted_once_for_each_snapshot_that_holds_it() -> None:
+    assert total([ANCHOR, Row(1, 0, MEMORY, GIB), Row(2, 1), Row(3, 2, MEMORY, 2 * GIB)]) == 3 * GIB
+
+
+def test_memory_of_unknown_size_counts_as_the_machines() -> None:
+    assert memory_held(MEMORY, 0, GIB) == GIB
+    assert memory_held(MEMORY, 2 * GIB, GIB) == 2 * GIB
+    assert memory_held(DISK, 0, GIB) == 0
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> list[Row]:
+    """An anchor and up to twenty snapshots, each below one that came before it."""
+    rows = [ANCHOR]
+    for pk in range(1, draw(st.integers(0, 20)) + 1):
+        kind = draw(st.sampled_from([DISK, MEMORY]))
+        rows.append(Row(pk, draw(st.integers(0, pk - 1)), kind, draw(st.integers(0, 3)) * GIB if kind == MEMORY else 0))
+    return rows
+
+
+@given(rows=trees(), volume_bytes=st.integers(0, 100 * GIB), with_anchor=st.booleans())
+def test_what_one_accounts_for_is_what_the_total_falls_by_when_it_is_deleted(
+    rows: list[Row], volume_bytes: int, with_anchor: bool
+) -> None:
+    given_rows = rows if with_anchor else rows[1:]
+    before = estimate_machine(given_rows, volume_bytes=volume_bytes, machine_memory_bytes=GIB)  # type: ignore[arg-type]  # stand-ins for rows
+    for gone in rows[1:]:
+        left = [
+            Row(row.pk, gone.parent_id if row.parent_id == gone.pk else row.parent_id, row.type, row.memory_bytes)
+            for row in rows
+            if row.pk != gone.pk
+        ]
+        assert before.freed_bytes[gone.pk] == before.total_bytes - total(left, volume_bytes)
