@@ -5,7 +5,12 @@ import pytest
 from snapshots.models import VirtualMachine
 from tests.builders import Cloud, People
 
-pytest_plugins = ["tests.lab_fixtures", "tests.product_fixture", "tests.services_for_tests"]
+pytest_plugins = [
+    "tests.lab_fixtures",
+    "tests.product_fixture",
+    "tests.services_for_tests",
+    "tests.sharing_out",
+]
 
 
 @pytest.fixture
