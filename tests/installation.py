@@ -23,6 +23,8 @@ from tests.services_for_tests import STOP_SECONDS, end_with_parent, wait_until
 PROCESSES = 8
 ANSWER_SECONDS = 300
 MEET_SECONDS = 240
+WORKERS_TOLD = 2
+LINES_TOLD = 80
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -40,6 +42,7 @@ class Installation:
             self.environment["VMSNAP_DATABASE_URL"] = database_url
         if broker_url:
             self.environment["VMSNAP_BROKER_URL"] = broker_url
+        self._workers: list[Worker] = []
         # Started anew, not forked: each opens its own connections, as separate programs do.
         self._pool = ProcessPoolExecutor(
             PROCESSES, multiprocessing.get_context("spawn"), initializer=_enter, initargs=(self.environment,)
@@ -58,20 +61,28 @@ class Installation:
         return [future.result(ANSWER_SECONDS) for future in futures]
 
     def wait_for(self, seconds: float, what: str, function: Callable[..., Any], *arguments: object) -> Any:
-        """Ask until the answer is true, and give it. Raises `TimeoutError` naming `what`."""
+        """Ask until the answer is true, and give it. Raises `TimeoutError` naming `what`, with the workers' last words."""
         answers: list[Any] = []
 
         def answered() -> bool:
             answers[:] = [self.ask(function, *arguments)]
             return bool(answers[0])
 
-        wait_until(answered, seconds, what)
+        try:
+            wait_until(answered, seconds, what)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}{self.last_words()}") from error
         return answers[0]
+
+    def last_words(self) -> str:
+        """What became of the newest workers and what they wrote last, for whoever has to find out why a wait failed."""
+        return "".join(worker.last_words() for worker in self._workers[-WORKERS_TOLD:])
 
     @contextmanager
     def worker(self, processes: int = 6) -> Iterator["Worker"]:
         """A Celery worker with ticks, ended at the end if it has not ended before."""
         worker = Worker(self, processes)
+        self._workers.append(worker)
         try:
             yield worker
         finally:
@@ -120,6 +131,13 @@ class Worker:
     def logged(self) -> str:
         """What it has written so far."""
         return self.log.read_text(errors="replace")
+
+    def last_words(self) -> str:
+        """Whether it still runs, and the end of what it has written."""
+        code = self.process.poll()
+        state = "runs" if code is None else f"has ended with {code}"
+        end = "\n".join(self.logged().splitlines()[-LINES_TOLD:])
+        return f"\n\nThe worker {self.process.pid} {state}. The end of {self.log.name}:\n{end}"
 
 
 def _enter(environment: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from vmsnap_site import worker_connections as worker_connections  # connects its
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "vmsnap_site.settings")
 
 TRANSPORT_ALIASES["filesystem"] = "vmsnap_site.folder_broker:Transport"
+TRANSPORT_ALIASES["redis"] = TRANSPORT_ALIASES["rediss"] = "vmsnap_site.redis_broker:Transport"
 
 app = Celery("vmsnap")
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -150,7 +150,8 @@ def test_a_server_started_anew_during_a_task_leaves_the_outcome_open(server: Vsp
     server.restart()
     error = job.failed(HypervisorError)
     assert not error.outcome_known
-    assert "no longer knows the task" in error.detail
+    # The question that was under way breaks with the server; one that is asked afterwards finds the task forgotten.
+    assert "broke during the call" in error.detail or "no longer knows the task" in error.detail
 
 
 def test_a_server_that_stays_away_during_a_task_leaves_the_outcome_open(server: VsphereSimulator, web: str) -> None:
