@@ -35,8 +35,9 @@ class Capabilities:
 
     `disk_when_running` is a `Disk` snapshot of a running machine, `disk_when_stopped` of a stopped one, `memory` a
     `DiskAndMemory` snapshot of a running (or suspended) one, `quiesce` asking the guest to settle its file systems
-    first. `cancel` is stopping a snapshot action under way, `consolidate` merging what removed snapshots left behind.
-    `power_choice` says whether a revert can end in another power state than the snapshot holds.
+    first. `delete_descendants` is deleting several at once, a branch or all there are. `cancel` is stopping a snapshot
+    action under way, `consolidate` merging what removed snapshots left behind. `power_choice` says whether a
+    revert can end in another power state than the snapshot holds.
     """
 
     disk_when_running: Ability = YES

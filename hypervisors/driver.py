@@ -190,6 +190,16 @@ class HypervisorDriver(ABC):
         Raises as `delete_snapshot`. A failure half-way leaves a smaller, valid tree.
         """
 
+    @abstractmethod
+    def delete_all(self, machine_id: str, watch: Watch) -> None:
+        """Delete all snapshots of the machine, however many trees they form; the machine itself keeps running as it is
+        and stems from none afterwards. Nothing happens when there is none.
+
+        Whatever is there when the hypervisor begins goes, so the caller looks right before. Raises `Busy`, `Rejected`,
+        `OutOfSpace`, and `Unsupported` where one of them may not go. A failure half-way leaves a smaller, valid forest:
+        what is left is found by reading.
+        """
+
     def finish_deletions(self, machine_id: str, watch: Watch) -> None:
         """Clear away what deletions of this machine's snapshots left behind when they were cut short, where a
         hypervisor deletes in steps: disks of snapshots that are not in the forest any more. Nothing happens when there

@@ -4,7 +4,7 @@ import pytest
 
 from hypervisors.driver import HypervisorDriver
 from hypervisors.errors import NotFound, Unsupported
-from hypervisors.records import PowerAfterRevert, SnapshotForest
+from hypervisors.records import PowerAfterRevert, PowerState, SnapshotForest
 
 from .contract_ground import HARD_NAMES, NOBODY, Elsewhere, Ground, Subject, Watching, current, shape
 
@@ -114,6 +114,93 @@ class Pruning(Ground):
             with pytest.raises(NotFound):
                 call()
         assert shape(self.forest(driver, subject.machine_id)) == {"mine": None}
+
+    # Deleting all
+
+    def test_delete_all_takes_every_tree_whatever_its_shape_and_leaves_the_machine_as_it_is(
+        self, driver: HypervisorDriver, subject: Subject
+    ) -> None:
+        self._plant_two_trees(driver, subject)
+        power = driver.read_machine(subject.machine_id).power_state
+        watch = Watching()
+        driver.delete_all(subject.machine_id, watch)
+        assert self.forest(driver, subject.machine_id) == SnapshotForest(), "no snapshot, and no marker"
+        assert driver.read_machine(subject.machine_id).power_state == power
+        percents = [percent for percent, _ in watch.reports]
+        assert percents == sorted(percents)
+        assert percents[-1] == 100
+        after = self.take(driver, subject, "after that")
+        assert (shape(self.forest(driver, subject.machine_id)), after.parent_id) == ({"after that": None}, None)
+
+    def test_delete_all_gives_back_what_the_snapshots_took(self, driver: HypervisorDriver, subject: Subject) -> None:
+        before = self._occupied(driver, subject)
+        self._plant_two_trees(driver, subject)
+        driver.delete_all(subject.machine_id, Watching())
+        assert self._occupied(driver, subject) <= before
+
+    def test_delete_all_takes_those_with_memory_and_the_machine_runs_on(
+        self, driver: HypervisorDriver, running_machine: str
+    ) -> None:
+        running = Subject(running_machine, memory=True)
+        ability = driver.read_machine(running_machine).capabilities.memory
+        if self.refused_for_want_of(ability, lambda: self.take(driver, running, "with memory")):
+            return
+        before = self._occupied(driver, running)
+        first = self.take(driver, running, "first")
+        self.take(driver, running, "second")
+        self.revert(driver, running, first)
+        driver.delete_all(running_machine, Watching())
+        assert self.forest(driver, running_machine) == SnapshotForest()
+        assert driver.read_machine(running_machine).power_state == PowerState.RUNNING
+        assert self._occupied(driver, running) <= before
+
+    def test_delete_all_takes_those_made_elsewhere_too(
+        self, driver: HypervisorDriver, subject: Subject, elsewhere: Elsewhere
+    ) -> None:
+        self.take(driver, subject, "ours")
+        elsewhere.take(subject.machine_id, "theirs")
+        driver.delete_all(subject.machine_id, Watching())
+        assert self.forest(driver, subject.machine_id) == SnapshotForest()
+
+    def test_where_there_is_none_delete_all_does_nothing(self, driver: HypervisorDriver, subject: Subject) -> None:
+        before = driver.read_machine(subject.machine_id)
+        driver.delete_all(subject.machine_id, Watching())
+        assert self.forest(driver, subject.machine_id) == SnapshotForest()
+        assert driver.read_machine(subject.machine_id).power_state == before.power_state
+
+    def test_delete_all_leaves_other_machines_alone(
+        self, driver: HypervisorDriver, subject: Subject, stopped_machine: str, running_machine: str
+    ) -> None:
+        self.take(driver, subject, "stays")
+        (other,) = {stopped_machine, running_machine} - {subject.machine_id}
+        driver.delete_all(other, Watching())
+        assert shape(self.forest(driver, subject.machine_id)) == {"stays": None}
+
+    def _plant_two_trees(self, driver: HypervisorDriver, subject: Subject) -> None:
+        """Two trees, one of them branched; the machine stands in the middle of the other."""
+        root = self.take(driver, subject, "root")
+        left = self.take(driver, subject, "left")
+        self.take(driver, subject, "below left")
+        self.revert(driver, subject, root)
+        right = self.take(driver, subject, "right")
+        for name in ("below right", "beside it"):
+            self.revert(driver, subject, right)
+            self.take(driver, subject, name)
+        self.revert(driver, subject, left)
+        driver.delete_snapshot(subject.machine_id, root.native_id, Watching())
+        forest = self.forest(driver, subject.machine_id)
+        assert shape(forest) == {
+            "left": None,
+            "below left": "left",
+            "right": None,
+            "below right": "right",
+            "beside it": "right",
+        }
+        assert current(forest) == "left"
+
+    def _occupied(self, driver: HypervisorDriver, subject: Subject) -> int:
+        """What the machine's volumes occupy, as far as the hypervisor tells."""
+        return sum(volume.used_bytes or 0 for volume in driver.read_machine(subject.machine_id).volumes)
 
     # Renaming
 

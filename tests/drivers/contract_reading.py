@@ -17,6 +17,7 @@ CALLS_FOR_NOBODY: dict[str, Callable[[HypervisorDriver], object]] = {
     "revert": lambda driver: driver.revert_to(NOBODY, NOBODY, PowerAfterRevert.AS_SNAPSHOT, Watching()),
     "delete": lambda driver: driver.delete_snapshot(NOBODY, NOBODY, Watching()),
     "delete below": lambda driver: driver.delete_with_descendants(NOBODY, NOBODY, Watching()),
+    "delete all": lambda driver: driver.delete_all(NOBODY, Watching()),
     "rename": lambda driver: driver.rename_snapshot(NOBODY, NOBODY, "name", ""),
     "start": lambda driver: driver.start(NOBODY, Watching()),
     "stop by force": lambda driver: driver.stop(NOBODY, True, Watching()),

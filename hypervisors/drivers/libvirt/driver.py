@@ -85,6 +85,9 @@ class LibvirtDriver(HypervisorDriver):
     def delete_with_descendants(self, machine_id: str, snapshot_id: str, watch: Watch) -> None:
         snapshots.delete_with_descendants(self._connection, machine_id, snapshot_id, watch)
 
+    def delete_all(self, machine_id: str, watch: Watch) -> None:
+        snapshots.delete_all(self._connection, machine_id, watch)
+
     def rename_snapshot(self, machine_id: str, snapshot_id: str, name: str, description: str) -> None:
         until = time.monotonic() + self._timeout
         snapshots.rename(self._connection, machine_id, snapshot_id, name, description, until)

@@ -30,7 +30,14 @@ from hypervisors.drivers.libvirt.snapshot_xml import (
 )
 from hypervisors.drivers.libvirt.storage import read_pools
 from hypervisors.errors import Busy, HypervisorError, NotFound, OutOfSpace, Rejected, Unsupported
-from hypervisors.records import PowerAfterRevert, PowerState, SnapshotKind, SnapshotRecord, SnapshotRequest
+from hypervisors.records import (
+    PowerAfterRevert,
+    PowerState,
+    SnapshotForest,
+    SnapshotKind,
+    SnapshotRecord,
+    SnapshotRequest,
+)
 
 # QEMU writes until nothing is left; what may remain is less than its next cluster (64 KiB, at most 2 MiB).
 _FULL_BELOW = 4 << 20
@@ -222,12 +229,27 @@ def delete_with_descendants(connection: Connection, machine_id: str, snapshot_id
     moves up, whatever fails, and there is progress to tell. libvirt's own flag for it promises neither. Raises as the
     contract's `delete_with_descendants`."""
     until = time.monotonic() + watch.deadline_seconds
-    forest = connection.read(
-        lambda opened: read_forest(opened, machine(opened, machine_id), local=False, measure=False), until
-    )
-    names = descendants_first(forest, snapshot_id)
+    forest = _forest_now(connection, machine_id, until)
     if snapshot_id not in forest.by_id():
         raise NotFound("The snapshot is not on the hypervisor any more.")
+    _delete_each(connection, machine_id, descendants_first(forest, snapshot_id), watch, until)
+
+
+def delete_all(connection: Connection, machine_id: str, watch: Watch) -> None:
+    """Delete all there are in the same way, the leaves of all trees before what they stem from. Raises as the contract's
+    `delete_all`."""
+    until = time.monotonic() + watch.deadline_seconds
+    forest = _forest_now(connection, machine_id, until)
+    _delete_each(connection, machine_id, [snapshot.native_id for snapshot in reversed(forest.snapshots)], watch, until)
+
+
+def _forest_now(connection: Connection, machine_id: str, until: float) -> SnapshotForest:
+    return connection.read(
+        lambda opened: read_forest(opened, machine(opened, machine_id), local=False, measure=False), until
+    )
+
+
+def _delete_each(connection: Connection, machine_id: str, names: list[str], watch: Watch, until: float) -> None:
     for done, name in enumerate(names):
         watch.report(100 * done // len(names), f"Deleting snapshot {done + 1} of {len(names)}")
         connection.change(partial(_delete_below, machine_id=machine_id, name=name), until)

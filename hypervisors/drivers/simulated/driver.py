@@ -15,14 +15,15 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 from hypervisors.driver import HypervisorDriver, Login, Unwatched, Watch
 from hypervisors.drivers.simulated import facts, rules
+from hypervisors.drivers.simulated.change import Arguments
 from hypervisors.drivers.simulated.changes import changes_since, next_due
 from hypervisors.drivers.simulated.faults import ERRORS, Faults, count_call, take_faults
+from hypervisors.drivers.simulated.records import machine_record, snapshot_record, volume_record
 from hypervisors.drivers.simulated.store import Store
 from hypervisors.drivers.simulated.world import make_world, password_matches
 from hypervisors.errors import Cancelled, ConnectionLost, HypervisorError, LoginRefused, TimedOut, Unreachable
@@ -34,7 +35,6 @@ from hypervisors.records import (
     PowerAfterRevert,
     PowerState,
     SnapshotForest,
-    SnapshotKind,
     SnapshotRecord,
     SnapshotRequest,
     VolumeRecord,
@@ -95,18 +95,18 @@ class SimulatedDriver(HypervisorDriver):
             ):
                 volumes.setdefault(volume["machine_id"], []).append(volume)
             return [
-                _machine_record(machine, volumes.get(machine["native_id"], []))
+                machine_record(machine, volumes.get(machine["native_id"], []))
                 for machine in db.execute("SELECT * FROM machine ORDER BY seq")
             ]
 
     def read_machine(self, machine_id: str) -> MachineRecord:
         with self._reading("read_machine", machine_id) as db:
-            return _machine_record(facts.find_machine(db, machine_id), facts.volumes_of(db, machine_id))
+            return machine_record(facts.find_machine(db, machine_id), facts.volumes_of(db, machine_id))
 
     def list_loose_volumes(self) -> list[VolumeRecord]:
         with self._reading("list_loose_volumes") as db:
             return [
-                _volume_record(volume)
+                volume_record(volume)
                 for volume in db.execute("SELECT * FROM volume WHERE machine_id IS NULL ORDER BY seq")
             ]
 
@@ -120,7 +120,7 @@ class SimulatedDriver(HypervisorDriver):
             # A parent is always older than its children, also after a deletion has moved them up.
             where = where.replace("native_id", "machine_id")
             for row in db.execute(f"SELECT * FROM snapshot {where} ORDER BY machine_id, seq", values):  # noqa: S608 - fixed texts
-                snapshots[row["machine_id"]].append(_snapshot_record(row))
+                snapshots[row["machine_id"]].append(snapshot_record(row))
             return {
                 machine["native_id"]: SnapshotForest(tuple(snapshots[machine["native_id"]]), machine["current_id"])
                 for machine in machines
@@ -153,7 +153,7 @@ class SimulatedDriver(HypervisorDriver):
     # Changing
 
     def create_snapshot(self, machine_id: str, request: SnapshotRequest, watch: Watch) -> SnapshotRecord:
-        arguments: rules.Arguments = {
+        arguments: Arguments = {
             "token": request.token,
             "name": request.name,
             "description": request.description,
@@ -163,7 +163,7 @@ class SimulatedDriver(HypervisorDriver):
         native_id = self._change("create_snapshot", machine_id, arguments, watch)
         try:
             with self._turn() as (db, _):
-                return _snapshot_record(facts.find_snapshot(db, machine_id, native_id or ""))
+                return snapshot_record(facts.find_snapshot(db, machine_id, native_id or ""))
         except Unreachable as lost:
             raise ConnectionLost(lost.detail) from lost
 
@@ -176,8 +176,11 @@ class SimulatedDriver(HypervisorDriver):
     def delete_with_descendants(self, machine_id: str, snapshot_id: str, watch: Watch) -> None:
         self._change("delete_with_descendants", machine_id, {"snapshot_id": snapshot_id}, watch)
 
+    def delete_all(self, machine_id: str, watch: Watch) -> None:
+        self._change("delete_all", machine_id, {}, watch)
+
     def rename_snapshot(self, machine_id: str, snapshot_id: str, name: str, description: str) -> None:
-        arguments: rules.Arguments = {"snapshot_id": snapshot_id, "name": name, "description": description}
+        arguments: Arguments = {"snapshot_id": snapshot_id, "name": name, "description": description}
         self._change("rename_snapshot", machine_id, arguments, self._unwatched())
 
     def start(self, machine_id: str, watch: Watch) -> None:
@@ -192,7 +195,7 @@ class SimulatedDriver(HypervisorDriver):
         self._change("attach_volume", machine_id, {"volume_id": volume_id}, self._unwatched())
         try:
             with self._turn() as (db, _):
-                return _volume_record(
+                return volume_record(
                     db.execute("SELECT * FROM volume WHERE native_id = ?", (volume_id,)).fetchone(),
                     facts.find_machine(db, machine_id),
                 )
@@ -242,7 +245,7 @@ class SimulatedDriver(HypervisorDriver):
         with self._turn() as (db, _):
             yield db
 
-    def _change(self, name: str, machine_id: str, arguments: rules.Arguments, watch: Watch) -> str | None:
+    def _change(self, name: str, machine_id: str, arguments: Arguments, watch: Watch) -> str | None:
         """Carry out one change as the faults will have it; answers what the rules answer."""
         began = time.monotonic()
         words = rules.OPERATIONS[name].words
@@ -352,46 +355,3 @@ def _admit(db: sqlite3.Connection, login: Login) -> None:
     right = password_matches(login.password, host["password_digest"])
     if not (right and login.username == host["username"]):
         raise LoginRefused("User name or password is wrong.")
-
-
-def _machine_record(machine: sqlite3.Row, volumes: list[sqlite3.Row]) -> MachineRecord:
-    return MachineRecord(
-        native_id=machine["native_id"],
-        name=machine["name"],
-        power_state=PowerState(machine["power"]),
-        memory_bytes=machine["memory_bytes"],
-        volumes=tuple(_volume_record(volume, machine) for volume in volumes),
-        capabilities=facts.capabilities_of(machine, volumes),
-        folder=machine["folder"],
-        resource_pool=machine["resource_pool"],
-        tags=tuple(json.loads(machine["tags"])),
-        needs_consolidation=bool(machine["needs_consolidation"]),
-        question=machine["question"],
-    )
-
-
-def _volume_record(volume: sqlite3.Row, machine: sqlite3.Row | None = None) -> VolumeRecord:
-    """The machine's snapshots lie in its first volume, so they count as that one's."""
-    snapshots = machine["snapshot_bytes"] + machine["dirty_bytes"] if machine and volume["target"] == "vda" else 0
-    return VolumeRecord(
-        native_id=volume["native_id"],
-        name=volume["name"],
-        format=volume["format"],
-        capacity_bytes=volume["capacity_bytes"],
-        used_bytes=volume["used_bytes"] + snapshots,
-        pool_id=volume["pool_id"],
-        target=volume["target"],
-    )
-
-
-def _snapshot_record(row: sqlite3.Row) -> SnapshotRecord:
-    return SnapshotRecord(
-        native_id=row["native_id"],
-        name=row["name"],
-        description=row["description"],
-        parent_id=row["parent_id"],
-        created_at=datetime.fromtimestamp(row["created_at"], UTC),
-        kind=SnapshotKind(row["kind"]),
-        token=row["token"],
-        measured_bytes=row["measured_bytes"],
-    )

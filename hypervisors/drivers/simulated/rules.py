@@ -11,19 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
-from hypervisors.capabilities import Capabilities
-from hypervisors.drivers.simulated import facts
+from hypervisors.drivers.simulated import facts, machine_rules
+from hypervisors.drivers.simulated.change import Arguments, Change, require
 from hypervisors.drivers.simulated.store import Store
-from hypervisors.errors import Busy, HypervisorError, NotFound, OutOfSpace, Rejected, Unsupported
+from hypervisors.errors import Busy, HypervisorError, OutOfSpace, Rejected
 from hypervisors.records import PowerAfterRevert, PowerState, SnapshotKind
 
 FORGET_RESULTS_AFTER_SECONDS = 3600.0
 """Results that nobody came for (the process that asked was killed) are kept this long."""
-
-Arguments = dict[str, Any]
 
 
 @contextmanager
@@ -110,32 +107,8 @@ def fold(db: sqlite3.Connection, machine: sqlite3.Row, now: float) -> sqlite3.Ro
     return facts.find_machine(db, machine["native_id"])
 
 
-# The rules, one pair for each operation: `check_` raises what speaks against it, `apply_` does it.
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a rule is given: the machine's row as it is now, what was asked for, and the time."""
-
-    db: sqlite3.Connection
-    machine: sqlite3.Row
-    arguments: Arguments
-    now: float
-
-    def abilities(self) -> Capabilities:
-        """What can be done with the machine."""
-        return facts.abilities(self.db, self.machine)
-
-    def snapshot(self) -> sqlite3.Row:
-        """The snapshot that is meant. Raises `NotFound`."""
-        return facts.find_snapshot(self.db, self.machine["native_id"], self.arguments["snapshot_id"])
-
-
-def require(can: Capabilities, ability: str) -> None:
-    """Raises `Unsupported` with the reason when the ability is missing."""
-    found = getattr(can, ability)
-    if not found.allowed:
-        raise Unsupported(found.reason)
+# The rules on snapshots, one pair for each operation: `check_` raises what speaks against it, `apply_` does it. Those on
+# the rest of a machine stand in `machine_rules`.
 
 
 def check_create(change: Change) -> None:
@@ -285,6 +258,17 @@ def apply_delete_descendants(change: Change) -> None:
         )
 
 
+def check_delete_all(change: Change) -> None:
+    """Several may go at once."""
+    require(change.abilities(), "delete_descendants")
+
+
+def apply_delete_all(change: Change) -> None:
+    """All snapshots go; the machine stems from none."""
+    change.db.execute("DELETE FROM snapshot WHERE machine_id = ?", (change.machine["native_id"],))
+    change.db.execute("UPDATE machine SET current_id = NULL WHERE seq = ?", (change.machine["seq"],))
+
+
 def check_rename(change: Change) -> None:
     """The snapshot is there and names can be changed."""
     change.snapshot()
@@ -297,88 +281,6 @@ def apply_rename(change: Change) -> None:
         "UPDATE snapshot SET name = ?, description = ? WHERE native_id = ?",
         (change.arguments["name"], change.arguments["description"], change.arguments["snapshot_id"]),
     )
-
-
-def check_start(change: Change) -> None:
-    """The machine may be started."""
-    require(change.abilities(), "start")
-
-
-def apply_start(change: Change) -> None:
-    """A suspended machine goes on counting, a stopped one begins anew."""
-    if change.machine["power"] == PowerState.RUNNING:
-        return
-    ticks = change.machine["ticks"] if change.machine["power"] == PowerState.SUSPENDED else 0.0
-    change.db.execute(
-        "UPDATE machine SET power = ?, ticks = ? WHERE seq = ?", (PowerState.RUNNING, ticks, change.machine["seq"])
-    )
-
-
-def check_stop(change: Change) -> None:
-    """The machine may be stopped."""
-    require(change.abilities(), "stop")
-
-
-def apply_stop(change: Change) -> None:
-    """The machine is off and its memory gone."""
-    change.db.execute(
-        "UPDATE machine SET power = ?, ticks = 0 WHERE seq = ?", (PowerState.STOPPED, change.machine["seq"])
-    )
-
-
-def check_attach(change: Change) -> None:
-    """Raises `NotFound`, `Busy`, `Rejected` or `Unsupported` unless the volume is there, loose, and may be attached."""
-    require(change.abilities(), "attach")
-    volume = change.db.execute("SELECT * FROM volume WHERE native_id = ?", (change.arguments["volume_id"],)).fetchone()
-    if volume is None:
-        raise NotFound("The volume is not on this hypervisor any more.")
-    if volume["machine_id"] == change.machine["native_id"]:
-        raise Busy("The volume is attached to this machine already.")
-    if volume["machine_id"] is not None:
-        raise Busy("The volume is attached to another machine. Detach it there first.")
-    if len(facts.volumes_of(change.db, change.machine["native_id"])) >= len(facts.TARGETS):
-        raise Rejected(f"The machine has {len(facts.TARGETS)} volumes already, which is as many as it can have.")
-
-
-def apply_attach(change: Change) -> str:
-    """The volume takes the machine's first free target."""
-    taken = {volume["target"] for volume in facts.volumes_of(change.db, change.machine["native_id"])}
-    target = next(target for target in facts.TARGETS if target not in taken)
-    change.db.execute(
-        "UPDATE volume SET machine_id = ?, target = ? WHERE native_id = ?",
-        (change.machine["native_id"], target, change.arguments["volume_id"]),
-    )
-    return str(change.arguments["volume_id"])
-
-
-def check_detach(change: Change) -> None:
-    """Raises `NotFound`, `Rejected` or `Unsupported` unless the volume is this machine's and may be detached."""
-    require(change.abilities(), "detach")
-    volume = change.db.execute(
-        "SELECT * FROM volume WHERE native_id = ? AND machine_id = ?",
-        (change.arguments["volume_id"], change.machine["native_id"]),
-    ).fetchone()
-    if volume is None:
-        raise NotFound("The volume is not attached to this machine any more.")
-    if volume["target"] == facts.TARGETS[0]:
-        raise Rejected("The machine starts from this volume. It cannot be detached.")
-
-
-def apply_detach(change: Change) -> None:
-    """The volume is loose and keeps its data."""
-    change.db.execute(
-        "UPDATE volume SET machine_id = NULL, target = '' WHERE native_id = ?", (change.arguments["volume_id"],)
-    )
-
-
-def check_consolidate(change: Change) -> None:
-    """There is something to merge."""
-    require(change.abilities(), "consolidate")
-
-
-def apply_consolidate(change: Change) -> None:
-    """Nothing is left behind any more."""
-    change.db.execute("UPDATE machine SET needs_consolidation = 0 WHERE seq = ?", (change.machine["seq"],))
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,11 +297,14 @@ OPERATIONS: dict[str, Operation] = {
     "revert_to": Operation("reverting to a snapshot", check_revert, apply_revert),
     "delete_snapshot": Operation("deleting a snapshot", check_delete, apply_delete),
     "delete_with_descendants": Operation("deleting snapshots", check_delete_descendants, apply_delete_descendants),
+    "delete_all": Operation("deleting all snapshots", check_delete_all, apply_delete_all),
     "rename_snapshot": Operation("renaming a snapshot", check_rename, apply_rename),
-    "start": Operation("starting the machine", check_start, apply_start),
-    "stop": Operation("stopping the machine", check_stop, apply_stop),
-    "attach_volume": Operation("attaching a volume", check_attach, apply_attach),
-    "detach_volume": Operation("detaching a volume", check_detach, apply_detach),
-    "consolidate_disks": Operation("consolidating disks", check_consolidate, apply_consolidate),
+    "start": Operation("starting the machine", machine_rules.check_start, machine_rules.apply_start),
+    "stop": Operation("stopping the machine", machine_rules.check_stop, machine_rules.apply_stop),
+    "attach_volume": Operation("attaching a volume", machine_rules.check_attach, machine_rules.apply_attach),
+    "detach_volume": Operation("detaching a volume", machine_rules.check_detach, machine_rules.apply_detach),
+    "consolidate_disks": Operation(
+        "consolidating disks", machine_rules.check_consolidate, machine_rules.apply_consolidate
+    ),
 }
 """Every changing method of the driver contract, by its name."""

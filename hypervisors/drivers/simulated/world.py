@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from hypervisors.driver import Login
 from hypervisors.drivers.simulated import facts, rules
+from hypervisors.drivers.simulated.change import Arguments
 from hypervisors.drivers.simulated.contents import (
     DEMO_LOOSE,
     DEMO_MACHINES,
@@ -317,7 +318,7 @@ class World:
             times,
         )
 
-    def _do(self, operation: str, machine_id: str, arguments: rules.Arguments) -> str:
+    def _do(self, operation: str, machine_id: str, arguments: Arguments) -> str:
         with _opened(self.path) as store, rules.turn(store) as (db, now):
             return rules.apply(db, operation, machine_id, arguments, now) or ""
 

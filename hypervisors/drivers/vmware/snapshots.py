@@ -45,6 +45,7 @@ MOST_LEVELS = 32
 """So many snapshots may stand one below the other (Broadcom's knowledge base, article 318825)."""
 
 _GONE = "The VM snapshot is not on the hypervisor any more."
+_DELETING_SEVERAL = "Deleting the VM snapshots and merging their data"
 
 
 def create(connection: Connection, machine_id: str, request: SnapshotRequest, watch: Watch) -> SnapshotRecord:
@@ -71,9 +72,7 @@ def create(connection: Connection, machine_id: str, request: SnapshotRequest, wa
 
 def _look_at(connection: Connection, machine_id: str) -> tuple[MachineRecord, Seen, SnapshotForest]:
     record, seen = read_machine(connection, machine_id)
-    forest = read_machine_paths(connection, machine_id, FOREST_PATHS)
-    refuse_lost(forest)
-    return record, seen, forest_from(forest.get(SNAPSHOT))
+    return record, seen, forest_from(_forest_now(connection, machine_id).get(SNAPSHOT))
 
 
 def _refuse_impossible(can: Capabilities, power: PowerState, seen: Seen, request: SnapshotRequest) -> None:
@@ -177,15 +176,22 @@ def delete(connection: Connection, machine_id: str, snapshot_id: str, watch: Wat
 
 
 def delete_with_descendants(connection: Connection, machine_id: str, snapshot_id: str, watch: Watch) -> None:
-    """Delete a whole branch in one task, or everything where the branch is all there is."""
+    """Delete a whole branch in one task."""
     until = time.monotonic() + watch.deadline_seconds
     seen, snapshot = _find(connection, machine_id, snapshot_id, until)
-    roots = [record.native_id for record in forest_from(seen.get(SNAPSHOT)).snapshots if record.parent_id is None]
-    work = Work(connection, seen.managed, watch, until, "Deleting the VM snapshots and merging their data")
-    if roots == [snapshot_id]:
+    work = Work(connection, seen.managed, watch, until, _DELETING_SEVERAL)
+    # Also where the branch is all there is: vSphere's call for everything takes along what came beside it meanwhile.
+    work.carry_out(partial(snapshot.Remove, True, True))
+    watch.report(100, "The VM snapshots are deleted")
+
+
+def delete_all(connection: Connection, machine_id: str, watch: Watch) -> None:
+    """Delete everything in one task, whatever the number of trees. Raises as the contract's `delete_all`."""
+    until = time.monotonic() + watch.deadline_seconds
+    seen = connection.read(lambda: _forest_now(connection, machine_id), connection.until(until))
+    if forest_from(seen.get(SNAPSHOT)).snapshots:
+        work = Work(connection, seen.managed, watch, until, _DELETING_SEVERAL)
         work.carry_out(partial(seen.managed.RemoveAllSnapshots, True))
-    else:
-        work.carry_out(partial(snapshot.Remove, True, True))
     watch.report(100, "The VM snapshots are deleted")
 
 
@@ -233,8 +239,13 @@ def _find(connection: Connection, machine_id: str, snapshot_id: str, until: floa
 
 
 def _find_now(connection: Connection, machine_id: str, snapshot_id: str) -> Seen:
-    seen = read_machine_paths(connection, machine_id, FOREST_PATHS)
-    refuse_lost(seen)
+    seen = _forest_now(connection, machine_id)
     if node_of(seen.get(SNAPSHOT), snapshot_id) is None:
         raise NotFound(_GONE)
+    return seen
+
+
+def _forest_now(connection: Connection, machine_id: str) -> Seen:
+    seen = read_machine_paths(connection, machine_id, FOREST_PATHS)
+    refuse_lost(seen)
     return seen

@@ -60,7 +60,19 @@ def delete_with_descendants(session: Session, machine_id: str, snapshot_id: str,
     if snapshot_id not in forest.by_id():
         destroy_doomed(session, machine_id, Span(watch, until, "Deleting what was left"), snapshot_id)
         return
-    doomed = descendants_first(forest, snapshot_id)
+    _remove_each(session, machine_id, descendants_first(forest, snapshot_id), watch, until)
+
+
+def delete_all(session: Session, machine_id: str, watch: Watch) -> None:
+    """Delete all there are in the same way, and what earlier deletions of this machine's snapshots had left. Raises as the
+    contract's `delete_all`."""
+    until = time.monotonic() + watch.deadline_seconds
+    forest = read_forest(session, machine_id, until)
+    _remove_each(session, machine_id, [one.native_id for one in reversed(forest.snapshots)], watch, until)
+    _destroy_left(session, machine_id, watch, until)
+
+
+def _remove_each(session: Session, machine_id: str, doomed: list[str], watch: Watch, until: float) -> None:
     for done, one in enumerate(doomed):
         phase = f"Deleting snapshot {done + 1} of {len(doomed)}"
         span = Span(watch, until, phase, 100 * done // len(doomed), 100 * (done + 1) // len(doomed))
@@ -103,7 +115,10 @@ def destroy_doomed(session: Session, machine_id: str, span: Span, snapshot_id: s
 
 def finish_deletions(session: Session, machine_id: str, watch: Watch) -> None:
     """Destroy the disks that unfinished deletions of this machine's snapshots left behind."""
-    until = time.monotonic() + watch.deadline_seconds
+    _destroy_left(session, machine_id, watch, time.monotonic() + watch.deadline_seconds)
+
+
+def _destroy_left(session: Session, machine_id: str, watch: Watch, until: float) -> None:
     doomed = _doomed(session, machine_id, until)
     if not doomed:
         return

@@ -159,6 +159,10 @@ class XenServerDriver(HypervisorDriver):
         deletion.delete_with_descendants(self._session, machine_id, snapshot_id, watch)
 
     @_changes
+    def delete_all(self, machine_id: str, watch: Watch) -> None:
+        deletion.delete_all(self._session, machine_id, watch)
+
+    @_changes
     def finish_deletions(self, machine_id: str, watch: Watch) -> None:
         deletion.finish_deletions(self._session, machine_id, watch)
 

@@ -113,11 +113,15 @@ def test_any_order_of_actions_gives_the_tree_that_the_rules_give(data: st.DataOb
         here: str | None = None
         with SimulatedDriver(world.login()) as driver:
             for number in range(data.draw(st.integers(1, 25))):
-                action = data.draw(st.sampled_from(["create", "create", "revert", "delete", "prune"]))
+                action = data.draw(st.sampled_from(["create", "create", "create", "revert", "delete", "prune", "all"]))
                 if action == "create" or not tree:
                     name = f"s{number}"
                     ids[name] = driver.create_snapshot(machine, request(name), Watching()).native_id
                     tree[name], here = here, name
+                    continue
+                if action == "all":
+                    driver.delete_all(machine, Watching())
+                    tree, here = {}, None
                     continue
                 name = data.draw(st.sampled_from(sorted(tree)))
                 if action == "revert":

@@ -81,6 +81,7 @@ class TestOperationsThatTakeTime:
             lambda at: at.driver.revert_to(at.machine, at.snapshot, PowerAfterRevert.STOPPED, Watching()),
             lambda at: at.driver.delete_snapshot(at.machine, at.snapshot, Watching()),
             lambda at: at.driver.delete_with_descendants(at.machine, at.snapshot, Watching()),
+            lambda at: at.driver.delete_all(at.machine, Watching()),
             lambda at: at.driver.rename_snapshot(at.machine, at.snapshot, "x", ""),
             lambda at: at.driver.start(at.machine, Watching()),
             lambda at: at.driver.stop(at.machine, True, Watching()),
@@ -88,7 +89,19 @@ class TestOperationsThatTakeTime:
             lambda at: at.driver.attach_volume(at.machine, at.volume),
             lambda at: at.driver.detach_volume(at.machine, at.volume, Watching()),
         ],
-        ids=["create", "revert", "delete", "delete below", "rename", "start", "force", "stop", "attach", "detach"],
+        ids=[
+            "create",
+            "revert",
+            "delete",
+            "delete below",
+            "delete all",
+            "rename",
+            "start",
+            "force",
+            "stop",
+            "attach",
+            "detach",
+        ],
     )
     def test_meanwhile_the_machine_is_busy(
         self,

@@ -9,7 +9,7 @@ from pyVim import connect as library
 from hypervisors.drivers.vmware.driver import VMwareDriver
 from hypervisors.drivers.vmware.errors import moref
 from hypervisors.errors import ConnectionLost
-from hypervisors.records import PowerAfterRevert
+from hypervisors.records import PowerAfterRevert, SnapshotForest
 from tests.vsphere_simulator.server import VsphereSimulator
 from tests.vsphere_simulator.world import LooseDisk, Machine, World
 
@@ -32,7 +32,7 @@ CHANGES: dict[str, tuple[bool, Callable[[VMwareDriver, str, str], object]]] = {
     # The method on the wire: whether the machine runs before, and what the driver is asked for.
     "RevertToSnapshot_Task": (True, lambda d, m, s: d.revert_to(m, s, AS_IT_WAS, Watching())),
     "RemoveSnapshot_Task": (True, lambda d, m, s: d.delete_snapshot(m, s, Watching())),
-    "RemoveAllSnapshots_Task": (True, lambda d, m, s: d.delete_with_descendants(m, s, Watching())),
+    "RemoveAllSnapshots_Task": (True, lambda d, m, s: d.delete_all(m, Watching())),
     "RenameSnapshot": (True, lambda d, m, s: d.rename_snapshot(m, s, "another name", "")),
     "PowerOnVM_Task": (False, lambda d, m, s: d.start(m, Watching())),
     "PowerOffVM_Task": (True, lambda d, m, s: d.stop(m, True, Watching())),
@@ -58,6 +58,41 @@ def test_no_change_is_asked_for_again_when_its_answer_is_lost(
         change(driver, machine, snapshot.native_id)
     assert not lost.value.outcome_known
     assert server.calls()[method] == before + 1
+
+
+def test_several_trees_are_deleted_by_one_task_and_an_empty_machine_by_none(
+    server: VsphereSimulator, driver: VMwareDriver
+) -> None:
+    server.add_machine(Machine("two trees", running=True))
+    machine = named(driver, "two trees")
+    root = driver.create_snapshot(machine, request("root"), Watching())
+    for name in ("left", "right"):
+        driver.revert_to(machine, root.native_id, AS_IT_WAS, Watching())
+        driver.create_snapshot(machine, request(name), Watching())
+    driver.delete_snapshot(machine, root.native_id, Watching())
+    assert [snapshot.parent_id for snapshot in driver.list_forests([machine])[machine].snapshots] == [None, None]
+    before = server.calls()
+    driver.delete_all(machine, Watching())
+    assert driver.list_forests([machine])[machine] == SnapshotForest()
+    driver.delete_all(machine, Watching())
+    after = server.calls()
+    assert after["RemoveAllSnapshots_Task"] == before.get("RemoveAllSnapshots_Task", 0) + 1
+    assert after["RemoveSnapshot_Task"] == before["RemoveSnapshot_Task"]
+
+
+def test_a_branch_that_is_all_there_is_goes_without_the_call_that_would_take_more(
+    server: VsphereSimulator, driver: VMwareDriver
+) -> None:
+    server.add_machine(Machine("one tree", running=True))
+    machine = named(driver, "one tree")
+    root = driver.create_snapshot(machine, request("root"), Watching())
+    driver.create_snapshot(machine, request("leaf"), Watching())
+    before = server.calls()
+    driver.delete_with_descendants(machine, root.native_id, Watching())
+    assert driver.list_forests([machine])[machine] == SnapshotForest()
+    after = server.calls()
+    assert after["RemoveSnapshot_Task"] == before.get("RemoveSnapshot_Task", 0) + 1
+    assert after.get("RemoveAllSnapshots_Task") == before.get("RemoveAllSnapshots_Task")
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -126,7 +126,7 @@ class TestFaults:
         [
             ("RevertToSnapshot_Task", lambda d, m, s: d.revert_to(m, s, PowerAfterRevert.AS_SNAPSHOT, Watching())),
             ("RemoveSnapshot_Task", lambda d, m, s: d.delete_snapshot(m, s, Watching())),
-            ("RemoveAllSnapshots_Task", lambda d, m, s: d.delete_with_descendants(m, s, Watching())),
+            ("RemoveAllSnapshots_Task", lambda d, m, s: d.delete_all(m, Watching())),
             ("PowerOffVM_Task", lambda d, m, s: d.stop(m, True, Watching())),
         ],
         ids=["revert", "delete", "delete all", "stop"],

@@ -84,6 +84,8 @@ def _go_everywhere(pool: XenSimulator, driver: XenServerDriver, machine: str, ot
     with pytest.raises(errors.NotFound):
         driver.delete_snapshot(machine, disk.native_id, watch)
     driver.finish_deletions(machine, watch)
+    driver.create_snapshot(machine, request("one of all"), watch)
+    driver.delete_all(machine, watch)
     (volume,) = driver.read_machine(machine).volumes
     driver.detach_volume(machine, volume.native_id, watch)
     driver.attach_volume(machine, volume.native_id)

@@ -38,6 +38,8 @@ def test_a_deleted_snapshot_leaves_no_disk_and_no_memory_image(
         ("VDI.destroy", None, False, "delete"),
         ("VDI.destroy", None, True, "delete"),
         ("VDI.destroy", None, False, "delete_with_descendants"),
+        ("VDI.destroy", None, True, "delete_all"),
+        ("VM.destroy", "destroy", True, "delete_all"),
         ("VM.destroy", "destroy", False, "finish_deletions"),
         ("VDI.destroy", None, True, "finish_deletions"),
     ],
@@ -60,6 +62,8 @@ def test_a_deletion_that_dies_at_any_step_leaves_nothing_once_it_is_repeated(
             second.finish_deletions(machine, Watching())
             if snapshot.native_id in forest(second, machine).by_id():
                 second.delete_snapshot(machine, snapshot.native_id, Watching())
+        elif finish == "delete_all":
+            second.delete_all(machine, Watching())
         else:
             again = second.delete_snapshot if finish == "delete" else second.delete_with_descendants
             again(machine, snapshot.native_id, Watching())
@@ -140,3 +144,38 @@ def test_a_failure_half_way_through_a_branch_leaves_a_smaller_whole_tree(
     assert shape(forest(driver, machine)) == {"root": None}
     assert current(forest(driver, machine)) == "root"
     assert root.native_id == forest(driver, machine).current_id
+
+
+def test_deleting_all_of_several_trees_leaves_no_disk_and_no_memory_image(
+    pool: XenSimulator, driver: XenServerDriver, running: str
+) -> None:
+    before = disks_of_the_pool(pool)
+    root = take(driver, running, "root", memory=True)
+    take(driver, running, "left", memory=True)
+    driver.revert_to(running, root.native_id, AS_IT_WAS, Watching())
+    take(driver, running, "right")
+    driver.delete_snapshot(running, root.native_id, Watching())
+    assert shape(forest(driver, running)) == {"left": None, "right": None}
+    driver.delete_all(running, Watching())
+    assert forest(driver, running) == SnapshotForest()
+    # The disks that the revert replaced are others now, but none more.
+    assert len(disks_of_the_pool(pool)) == len(before)
+
+
+def test_a_failure_half_way_through_all_leaves_a_smaller_whole_forest(
+    pool: XenSimulator, driver: XenServerDriver, machine: str
+) -> None:
+    before = disks_of_the_pool(pool)
+    for name in ("root", "middle", "leaf"):
+        take(driver, machine, name)
+    _, middle, _ = forest(driver, machine).snapshots
+    api = client_of(pool).xenapi
+    ref = api.VM.get_by_uuid(middle.native_id)
+    api.VM.add_to_blocked_operations(ref, "destroy", "LEGAL_HOLD")
+    with pytest.raises(errors.Unsupported, match="LEGAL_HOLD"):
+        driver.delete_all(machine, Watching())
+    assert shape(forest(driver, machine)) == {"root": None, "middle": "root"}
+    assert current(forest(driver, machine)) == "middle"
+    api.VM.remove_from_blocked_operations(ref, "destroy")
+    driver.delete_all(machine, Watching())
+    assert disks_of_the_pool(pool) == before

@@ -63,6 +63,7 @@ def test_a_lost_answer_is_no_reason_to_ask_for_the_same_snapshot_again(
         ("Async.VM.revert", "Running", lambda d, m, s: d.revert_to(m, s, AS_IT_WAS, Watching())),
         ("Async.VM.destroy", "Halted", lambda d, m, s: d.delete_snapshot(m, s, Watching())),
         ("Async.VDI.destroy", "Halted", lambda d, m, s: d.delete_with_descendants(m, s, Watching())),
+        ("Async.VDI.destroy", "Halted", lambda d, m, s: d.delete_all(m, Watching())),
         ("VM.set_name_label", "Halted", lambda d, m, s: d.rename_snapshot(m, s, "another", "")),
         ("Async.VM.start", "Halted", lambda d, m, s: d.start(m, Watching())),
         ("Async.VM.clean_shutdown", "Running", lambda d, m, s: d.stop(m, False, Watching())),
