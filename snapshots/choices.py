@@ -58,6 +58,7 @@ class JobAction(TextChoices):
     REVERT_SNAPSHOT = "revert_snapshot", "Revert to VM snapshot"
     DELETE_SNAPSHOT = "delete_snapshot", "Delete VM snapshot"
     DELETE_SNAPSHOT_TREE = "delete_snapshot_tree", "Delete VM snapshot and descendants"
+    DELETE_ALL_SNAPSHOTS = "delete_all_snapshots", "Delete all VM snapshots"
     RENAME_SNAPSHOT = "rename_snapshot", "Rename VM snapshot"
     START_MACHINE = "start_machine", "Start machine"
     STOP_MACHINE = "stop_machine", "Stop machine"

@@ -117,6 +117,7 @@ class Migration(migrations.Migration):
                     ("revert_snapshot", "Revert to VM snapshot"),
                     ("delete_snapshot", "Delete VM snapshot"),
                     ("delete_snapshot_tree", "Delete VM snapshot and descendants"),
+                    ("delete_all_snapshots", "Delete all VM snapshots"),
                     ("rename_snapshot", "Rename VM snapshot"),
                     ("start_machine", "Start machine"),
                     ("stop_machine", "Stop machine"),

@@ -10,6 +10,7 @@ from snapshots.services import endpoint_health, inventory_sync
 from snapshots.services.machine_job import MachineJob, TargetGone
 from snapshots.services.snapshot_jobs import (
     CreateSnapshot,
+    DeleteAllSnapshots,
     DeleteSnapshot,
     DeleteSnapshotTree,
     RenameSnapshot,
@@ -120,6 +121,7 @@ MACHINE_JOBS: dict[str, type[MachineJob]] = {
     JobAction.REVERT_SNAPSHOT: RevertSnapshot,
     JobAction.DELETE_SNAPSHOT: DeleteSnapshot,
     JobAction.DELETE_SNAPSHOT_TREE: DeleteSnapshotTree,
+    JobAction.DELETE_ALL_SNAPSHOTS: DeleteAllSnapshots,
     JobAction.RENAME_SNAPSHOT: RenameSnapshot,
     JobAction.START_MACHINE: StartMachine,
     JobAction.STOP_MACHINE: StopMachine,

@@ -26,6 +26,7 @@ EVENT_NAMES: dict[str, str] = {
     JobAction.REVERT_SNAPSHOT: "snapshot.revert",
     JobAction.DELETE_SNAPSHOT: "snapshot.delete",
     JobAction.DELETE_SNAPSHOT_TREE: "snapshot.delete_tree",
+    JobAction.DELETE_ALL_SNAPSHOTS: "snapshot.delete_all",
     JobAction.RENAME_SNAPSHOT: "snapshot.rename",
     JobAction.START_MACHINE: "machine.start",
     JobAction.STOP_MACHINE: "machine.stop",

@@ -4,6 +4,10 @@ the job, ring the bell. Nothing here talks to a hypervisor.
 Every function may raise `NotVisible`, `Forbidden`, `VMBusy`, and the refusal of its rule in `snapshot_rules`.
 """
 
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
 from django.db import transaction
 from django.utils import timezone
 
@@ -100,15 +104,22 @@ def request_delete_tree(actor: Actor, *, snapshot: VMSnapshot) -> Job:
     snapshot, machine = operable_snapshot(actor, snapshot.pk)
     doomed = tree.descendants_of(snapshot)
     heed(rules.why_not_delete_tree(machine, active_job_of(machine.pk), doomed))
-    for row in doomed:
-        tree.set_state(row.pk, SnapshotState.EXPUNGING)
     return open_job(
-        actor,
-        JobAction.DELETE_SNAPSHOT_TREE,
-        machine=machine,
-        snapshot=snapshot,
-        arguments={"names": [row.name for row in doomed], "doomed": [str(row.uuid) for row in doomed]},
+        actor, JobAction.DELETE_SNAPSHOT_TREE, machine=machine, snapshot=snapshot, arguments=_taken_hold_of(doomed)
     )
+
+
+@transaction.atomic
+def request_delete_all(actor: Actor, *, machine: VirtualMachine, shown: Collection[UUID] | None = None) -> Job:
+    """Delete all VM snapshots of the machine, those made elsewhere and the rows of lost ones among them.
+
+    `shown` are the public ids of those that the person was shown before, None when nobody was shown any. Raises
+    `InvalidState` when there is another one by now, and when there is none at all.
+    """
+    machine = operable_machine(actor, machine.pk)
+    doomed = list(VMSnapshot.objects.filter(machine=machine, parent__isnull=False).order_by("lft"))
+    heed(rules.why_not_delete_all(machine, active_job_of(machine.pk), doomed, shown))
+    return open_job(actor, JobAction.DELETE_ALL_SNAPSHOTS, machine=machine, arguments=_taken_hold_of(doomed))
 
 
 @transaction.atomic
@@ -137,6 +148,13 @@ def request_rename(
 def suggested_name() -> str:
     """A name to begin with in the dialog: the time in UTC, to the second."""
     return timezone.now().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _taken_hold_of(doomed: Collection[VMSnapshot]) -> dict[str, Any]:
+    """Mark those that are to go; what their job has to know about them."""
+    for row in doomed:
+        tree.set_state(row.pk, SnapshotState.EXPUNGING)
+    return {"names": [row.name for row in doomed], "doomed": [str(row.uuid) for row in doomed]}
 
 
 def _allocate(actor: Actor, machine: VirtualMachine, name: str, description: str, *, memory: bool) -> VMSnapshot:

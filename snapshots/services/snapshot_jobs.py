@@ -92,7 +92,7 @@ class RevertSnapshot(MachineJob):
 
 
 class Deletion(MachineJob):
-    """What the two ways of deleting share."""
+    """What all ways of deleting share."""
 
     def clear_away(self, driver: HypervisorDriver, watch: Watch) -> None:
         # A deletion that was cut short may have left disks without a snapshot, and nobody would look for them again.
@@ -139,31 +139,8 @@ class DeleteSnapshot(Deletion):
         return self.snapshot.error_code != "" and isinstance(error, cannot_ask)
 
 
-class DeleteSnapshotTree(Deletion):
-    """Delete a VM snapshot and everything below it: what was shown when that was asked for, and nothing else."""
-
-    def __init__(self, job: Job) -> None:
-        super().__init__(job)
-        self._roots: list[str] = []
-
-    def check(self, forest: SnapshotForest) -> None:
-        doomed = self._there(forest)
-        known = set(doomed.values())
-        unseen = [
-            record.name for record in forest.snapshots if record.parent_id in known and record.native_id not in known
-        ]
-        if unseen:
-            raise Rejected(
-                f"Below {self.job.snapshot_name} there is a VM snapshot that was not known here when you asked: "
-                f"{unseen[0]}. Nothing was deleted. Look at the tree again."
-            )
-        parents = {record.native_id: record.parent_id for record in forest.snapshots}
-        # Rows that are lost or failed may stand in between, so what is there can be several separate trees.
-        self._roots = [native_id for native_id in doomed.values() if parents[native_id] not in known]
-
-    def perform(self, driver: HypervisorDriver, watch: Watch) -> None:
-        for native_id in self._roots:
-            driver.delete_with_descendants(self.machine.native_id, native_id, watch)
+class DeletionOfSeveral(Deletion):
+    """Delete what was shown when that was asked for, and nothing else. Rows of what is lost or failed go with it."""
 
     def _doomed(self) -> list[VMSnapshot]:
         """The rows that were to go when that was asked for, as far as they are still there."""
@@ -191,6 +168,55 @@ class DeleteSnapshotTree(Deletion):
 
     def was_done(self, machine: MachineRecord, forest: SnapshotForest) -> bool | None:
         return not self._there(forest)
+
+
+class DeleteSnapshotTree(DeletionOfSeveral):
+    """Delete a VM snapshot and everything below it."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._roots: list[str] = []
+
+    def check(self, forest: SnapshotForest) -> None:
+        doomed = self._there(forest)
+        known = set(doomed.values())
+        unseen = [
+            record.name for record in forest.snapshots if record.parent_id in known and record.native_id not in known
+        ]
+        if unseen:
+            raise Rejected(
+                f"Below {self.job.snapshot_name} there is a VM snapshot that was not known here when you asked: "
+                f"{unseen[0]}. Nothing was deleted. Look at the tree again."
+            )
+        parents = {record.native_id: record.parent_id for record in forest.snapshots}
+        # Rows that are lost or failed may stand in between, so what is there can be several separate trees.
+        self._roots = [native_id for native_id in doomed.values() if parents[native_id] not in known]
+
+    def perform(self, driver: HypervisorDriver, watch: Watch) -> None:
+        for native_id in self._roots:
+            driver.delete_with_descendants(self.machine.native_id, native_id, watch)
+
+
+class DeleteAllSnapshots(DeletionOfSeveral):
+    """Delete all VM snapshots of a machine, in as few steps as its hypervisor allows."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._any_there = False
+
+    def check(self, forest: SnapshotForest) -> None:
+        known = set(self._there(forest).values())
+        unseen = [record.name for record in forest.snapshots if record.native_id not in known]
+        if unseen:
+            raise Rejected(
+                f"{self.machine.name} has a VM snapshot that was not known here when you asked: {unseen[0]}. Nothing was "
+                "deleted. Look at the tree again."
+            )
+        self._any_there = bool(known)
+
+    def perform(self, driver: HypervisorDriver, watch: Watch) -> None:
+        if self._any_there:
+            driver.delete_all(self.machine.native_id, watch)
 
 
 class RenameSnapshot(MachineJob):

@@ -8,7 +8,8 @@ accounts and domains will join in `why_not_another`.
 """
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from uuid import UUID
 
 from django.conf import settings
 
@@ -187,13 +188,31 @@ def why_not_delete(machine: VirtualMachine, busy: Job | None, snapshot: VMSnapsh
 
 
 def why_not_delete_tree(machine: VirtualMachine, busy: Job | None, doomed: Iterable[VMSnapshot]) -> Refusal | None:
-    """Whether a snapshot and all its descendants can be deleted."""
+    """Whether a snapshot and all its descendants, which these are, can be deleted."""
     for snapshot in doomed:
         if snapshot.state not in (SnapshotState.READY, SnapshotState.ERROR):
             return (busy_refusal(busy) if busy else None) or _state_refusal(
                 snapshot, "deleted", "Wait until it is Ready."
             )
     return why_not_any(machine, busy) or _unless(machine.abilities.delete_descendants)
+
+
+def why_not_delete_all(
+    machine: VirtualMachine, busy: Job | None, doomed: Collection[VMSnapshot], shown: Collection[UUID] | None = None
+) -> Refusal | None:
+    """Whether all VM snapshots of the machine, which these are, can be deleted by somebody to whom those with these public
+    ids were shown (None: nobody was shown any)."""
+    if refusal := why_not_delete_tree(machine, busy, doomed):
+        return refusal
+    if not doomed:
+        return InvalidState(f"{machine.name} has no VM snapshot, so there is nothing to delete.")
+    unseen = [] if shown is None else [row.name for row in doomed if row.uuid not in shown]
+    if unseen:
+        return InvalidState(
+            f"{machine.name} has a VM snapshot by now that you were not shown: {unseen[0]}. Nothing is deleted. Look at "
+            "all of them again."
+        )
+    return None
 
 
 def why_not_rename(machine: VirtualMachine, busy: Job | None, snapshot: VMSnapshot) -> Refusal | None:

@@ -115,6 +115,11 @@ def delete_tree(cloud: Cloud) -> Scene:
     return Scene(cloud, machine, job, "delete_with_descendants")
 
 
+def delete_all(cloud: Cloud) -> Scene:
+    machine = _branch(cloud)
+    return Scene(cloud, machine, snapshot_actions.request_delete_all(acting(None), machine=machine), "delete_all")
+
+
 def rename(cloud: Cloud) -> Scene:
     machine = _branch(cloud)
     job = snapshot_actions.request_rename(acting(None), snapshot=_named(machine, "b"), name="z", description="new")
@@ -162,6 +167,7 @@ CHANGING: dict[str, Callable[[Cloud], Scene]] = {
     JobAction.REVERT_SNAPSHOT: revert,
     JobAction.DELETE_SNAPSHOT: delete,
     JobAction.DELETE_SNAPSHOT_TREE: delete_tree,
+    JobAction.DELETE_ALL_SNAPSHOTS: delete_all,
     JobAction.RENAME_SNAPSHOT: rename,
     JobAction.START_MACHINE: start,
     JobAction.STOP_MACHINE: stop,
