@@ -42,6 +42,12 @@ from tests.builders import Cloud, account, domain, user
 
 Outcome = tuple[str, str]
 
+# What a storm is made of; taking and reverting come more often, so that there is something to delete.
+VERBS = [
+    *["create"] * 8, *["revert"] * 5, "delete", "delete", "delete", "rename", "rename", "tree", "tree", "delete_all",
+    "start", "start", "stop", "stop", "sync", "sync", "all", "all",
+]  # fmt: skip
+
 
 # Building
 
@@ -119,6 +125,12 @@ def ask_to_delete(cloud: str, name: str, machine: str = "m0", descendants: bool 
     ask = snapshot_actions.request_delete_tree if descendants else snapshot_actions.request_delete
     snapshot = snapshot_of(cloud, name, machine)
     return outcome(lambda: ask(SYSTEM, snapshot=snapshot))
+
+
+def ask_to_delete_all(cloud: str, machine: str = "m0") -> Outcome:
+    """Ask for all VM snapshots of the machine to be deleted."""
+    wanted = machine_of(cloud, machine)
+    return outcome(lambda: snapshot_actions.request_delete_all(SYSTEM, machine=wanted))
 
 
 def ask_to_rename(cloud: str, old: str, new: str, machine: str = "m0") -> Outcome:
@@ -250,12 +262,10 @@ def _random_request(cloud: str, machine: str, dice: random.Random, new_name: str
             machine__hypervisor__name=cloud, machine__name=machine, parent__isnull=False
         ).values_list("name", flat=True)
     )
-    verb = dice.choice(
-        ["create", "create", "create", "revert", "revert", "delete", "rename", "tree", "start", "stop", "sync", "all"]
-    )
+    verb = dice.choice(VERBS)
     if verb == "all":
         return order_sync(cloud)
-    if verb in {"sync", "start", "stop"}:
+    if verb in {"sync", "start", "stop", "delete_all"}:
         return ask(verb, cloud, machine)
     if verb == "create" or not names:
         return ask_to_create(cloud, new_name, machine, dice.random() < 0.5)

@@ -69,9 +69,11 @@ def open_job(
     snapshot: VMSnapshot | None = None,
     volume: Volume | None = None,
     arguments: dict[str, Any] | None = None,
+    detail: str = "",
 ) -> Job:
     """Write the job row and its event, and ring the bell after the commit. Call inside the transaction that holds the
-    machine's lock. Raises `VMBusy`."""
+    machine's lock. `detail` is for the event: what was asked for, where the job's own facts do not say it. Raises
+    `VMBusy`."""
     return _insert(
         actor,
         Job(
@@ -87,6 +89,7 @@ def open_job(
             requested_by=actor.user,
             trigger=actor.trigger,
         ),
+        detail,
     )
 
 
@@ -106,7 +109,7 @@ def open_hypervisor_job(actor: Actor, action: JobAction, hypervisor: Hypervisor)
         raise
 
 
-def _insert(actor: Actor, job: Job) -> Job:
+def _insert(actor: Actor, job: Job, detail: str = "") -> Job:
     try:
         with transaction.atomic():
             job.save(force_insert=True)
@@ -116,7 +119,7 @@ def _insert(actor: Actor, job: Job) -> Job:
             busy_refusal(holder) if holder else VMBusy(f"{job.hypervisor} is busy. Try again in a moment.")
         ) from None
     if not is_quiet(job):
-        events.record(actor, f"{EVENT_NAMES[job.action]}.requested", job=job)
+        events.record(actor, f"{EVENT_NAMES[job.action]}.requested", job=job, detail=detail)
     send_after_commit(job)
     return job
 

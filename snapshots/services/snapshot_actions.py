@@ -16,10 +16,13 @@ from snapshots import tree
 from snapshots.access import Actor
 from snapshots.choices import JobAction, SnapshotState, SnapshotType
 from snapshots.models import Job, VirtualMachine, VMSnapshot
+from snapshots.naming import some_of
 from snapshots.refusals import InvalidState
 from snapshots.services import snapshot_rules as rules
 from snapshots.services.jobs import active_job_of, open_job
 from snapshots.services.locked_targets import heed, operable_machine, operable_snapshot
+
+NAMES_IN_HISTORY = 10
 
 
 @transaction.atomic
@@ -119,7 +122,10 @@ def request_delete_all(actor: Actor, *, machine: VirtualMachine, shown: Collecti
     machine = operable_machine(actor, machine.pk)
     doomed = list(VMSnapshot.objects.filter(machine=machine, parent__isnull=False).order_by("lft"))
     heed(rules.why_not_delete_all(machine, active_job_of(machine.pk), doomed, shown))
-    return open_job(actor, JobAction.DELETE_ALL_SNAPSHOTS, machine=machine, arguments=_taken_hold_of(doomed))
+    arguments = _taken_hold_of(doomed)
+    # The job is about no single one, so the history names them.
+    detail = some_of(arguments["names"], NAMES_IN_HISTORY)
+    return open_job(actor, JobAction.DELETE_ALL_SNAPSHOTS, machine=machine, arguments=arguments, detail=detail)
 
 
 @transaction.atomic

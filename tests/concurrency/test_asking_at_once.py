@@ -24,10 +24,10 @@ def test_of_different_actions_on_one_machine_exactly_one_passes(installation, cl
     answers = installation.at_once(
         deeds.ask,
         ("create", cloud, "three"),
-        ("revert", cloud, "one"),
         ("revert", cloud, "two", "m0", True),
         ("delete", cloud, "one"),
         ("delete", cloud, "one", "m0", True),
+        ("delete_all", cloud),
         ("rename", cloud, "two", "renamed"),
         ("stop", cloud),
         ("sync", cloud),

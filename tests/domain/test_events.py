@@ -39,6 +39,9 @@ ACTIONS = {
     "snapshot.revert": _with_snapshot(snapshot_actions.request_revert),
     "snapshot.delete": _with_snapshot(snapshot_actions.request_delete),
     "snapshot.delete_tree": _with_snapshot(snapshot_actions.request_delete_tree),
+    "snapshot.delete_all": _with_snapshot(
+        lambda actor, snapshot: snapshot_actions.request_delete_all(actor, machine=snapshot.machine)
+    ),
     "snapshot.rename": _with_snapshot(
         lambda actor, snapshot: snapshot_actions.request_rename(actor, snapshot=snapshot, name="new")
     ),
@@ -63,8 +66,18 @@ def test_what_was_asked_for_and_how_it_ended_is_written_down_with_who_and_where(
         assert (event.machine, event.machine_name, event.account.name) == (web, "web", "acme")
         assert event.hypervisor_id == web.hypervisor_id
         assert event.level == Event.Level.INFO
-        if action.startswith("snapshot."):
+        if action == "snapshot.delete_all":
+            assert (event.snapshot_name, event.snapshot_uuid) == ("", None)
+        elif action.startswith("snapshot."):
             assert (event.snapshot_name, event.snapshot_uuid) == ("first", job.snapshot_uuid)
+
+
+def test_which_ones_were_all_of_them_is_written_down(web, alice):
+    for number in range(9):
+        take(web, f"s{number}", memory=False)
+    requested, ended = trail(run(snapshot_actions.request_delete_all(alice, machine=web)))
+    assert requested.detail == ", ".join(f"s{number}" for number in range(9))
+    assert ended.detail == ""
 
 
 @about

@@ -15,6 +15,7 @@ from snapshots.services import snapshot_actions, snapshot_rules
 from snapshots.services.snapshot_actions import (
     request_create,
     request_delete,
+    request_delete_all,
     request_delete_tree,
     request_rename,
     request_revert,
@@ -207,11 +208,12 @@ def _requests(machine, snapshot, actor):
         "revert": lambda: request_revert(actor, snapshot=snapshot, power=PowerAfterRevert.STOPPED),
         "delete": lambda: request_delete(actor, snapshot=snapshot),
         "delete_tree": lambda: request_delete_tree(actor, snapshot=snapshot),
+        "delete_all": lambda: request_delete_all(actor, machine=machine),
         "rename": lambda: request_rename(actor, snapshot=snapshot, name="another"),
     }
 
 
-REQUESTS = ["create", "revert", "delete", "delete_tree", "rename"]
+REQUESTS = ["create", "revert", "delete", "delete_tree", "delete_all", "rename"]
 
 
 @pytest.mark.parametrize("what", REQUESTS)
@@ -377,7 +379,7 @@ def test_only_what_is_ready_can_be_reverted_to_or_renamed(web, alice, cloud, sta
 
 
 @pytest.mark.parametrize("state", [SnapshotState.ALLOCATED, SnapshotState.REVERTING, SnapshotState.EXPUNGING])
-@pytest.mark.parametrize("what", ["delete", "delete_tree"])
+@pytest.mark.parametrize("what", ["delete", "delete_tree", "delete_all"])
 def test_what_is_in_between_cannot_be_deleted(web, alice, cloud, state, what):
     snapshot = take(web, "first")
     take(web, "second")
@@ -385,7 +387,7 @@ def test_what_is_in_between_cannot_be_deleted(web, alice, cloud, state, what):
     assert_refused(cloud.world, "invalid_state", _requests(web, snapshot, alice)[what])
 
 
-@pytest.mark.parametrize("what", ["delete", "delete_tree", "revert", "rename", "create"])
+@pytest.mark.parametrize("what", REQUESTS)
 def test_while_a_machine_is_being_reverted_nothing_else_happens_to_its_snapshots(web, alice, cloud, what):
     snapshot = take(web, "first")
     request_revert(alice, snapshot=snapshot)

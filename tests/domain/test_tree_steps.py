@@ -122,6 +122,13 @@ class TreeSteps(RuleBasedStateMachine):
         self._forget_all_below(number)
 
     @precondition(lambda self: self.nodes and not self.stale)
+    @rule()
+    def delete_all(self) -> None:
+        self._do(snapshot_actions.request_delete_all(acting(None), machine=self.machine))
+        self.nodes.clear()
+        self.current = None
+
+    @precondition(lambda self: self.nodes and not self.stale)
     @rule(data=st.data())
     def rename(self, data: st.DataObject) -> None:
         number = self._pick(data)

@@ -22,7 +22,7 @@ def test_a_cancelled_taking_that_the_hypervisor_undid_leaves_no_row(cloud):
     assert_nothing_stays_in_between(scene)
 
 
-@pytest.mark.parametrize("scene_of", [scenes.revert, scenes.delete, scenes.delete_tree], ids=["revert", "one", "all"])
+@pytest.mark.parametrize("scene_of", [scenes.revert, scenes.delete, scenes.delete_tree, scenes.delete_all])
 def test_a_cancelled_revert_or_deletion_leaves_all_ready(cloud, scene_of):
     scene = scene_of(cloud)
     scene.world.refuse(scene.operation, errors.Cancelled)

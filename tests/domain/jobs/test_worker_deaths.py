@@ -56,7 +56,7 @@ def _told_of_others(scene: Scene) -> int:
     return Event.objects.filter(machine=scene.machine, action__startswith="snapshot.", job=None).count()
 
 
-@pytest.mark.parametrize("scene_of", [scenes.delete, scenes.delete_tree], ids=["delete", "delete_tree"])
+@pytest.mark.parametrize("scene_of", [scenes.delete, scenes.delete_tree, scenes.delete_all])
 def test_what_a_killed_deletion_left_behind_is_cleared_away_before_it_counts_as_done(monkeypatch, cloud, scene_of):
     scene = scene_of(cloud)
     kill(monkeypatch, scene, die_once_done)
