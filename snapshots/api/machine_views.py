@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from snapshots.access import Actor
 from snapshots.api.base_views import ActionView, ApiView, DetailView, ListView
 from snapshots.api.filters import MachineFilters, SnapshotFilters
-from snapshots.api.inputs import SnapshotInput, StopInput
+from snapshots.api.inputs import NoInput, SnapshotInput, StopInput
 from snapshots.api.openapi import action_schema
 from snapshots.api.outputs import MachineOutput, Output, SnapshotOutput, TreeHeadOutput, TreeOutput
 from snapshots.api.tree_json import nested_json
@@ -49,6 +49,9 @@ class MachineDetail(OfMachine, DetailView):
         tags=TAGS, summary="List the VM snapshots of a virtual machine", operation_id="list_virtual_machine_snapshots"
     ),
     post=action_schema("Take a VM snapshot", "take_snapshot", SnapshotInput, tags=TAGS, filters=False),
+    delete=action_schema(
+        "Delete all VM snapshots of a virtual machine", "delete_all_snapshots", tags=TAGS, filters=False
+    ),
 )
 class MachineSnapshots(OfMachine, ListView):
     """The VM snapshots of one machine. The new one's id is the `snapshot` of the job."""
@@ -69,6 +72,14 @@ class MachineSnapshots(OfMachine, ListView):
         return self.job_of(
             SnapshotInput,
             lambda actor, machine, values: snapshot_actions.request_create(actor, machine=machine, **values),
+        )
+
+    def delete(self, request: Request, **_: Any) -> Response:
+        """Delete all of them, those made elsewhere and the rows of lost ones too. One that appears on the hypervisor before
+        the job begins lets it fail, with nothing deleted."""
+        self.refuse_parameters()
+        return self.job_of(
+            NoInput, lambda actor, machine, _: snapshot_actions.request_delete_all(actor, machine=machine)
         )
 
 

@@ -200,6 +200,7 @@ def _whole(page: MachinePage, selected: UUID | None) -> dict[str, Any]:
     detach_reason = offers.detach_reason(page)
     of_volumes = [offers.attach_offer(page), *(offers.detach_offer(page, row, detach_reason) for row in page.volumes)]
     of_volumes, volume_reasons = offers.explained(page, of_volumes)
+    of_tree, tree_reasons = offers.explained(page, [offers.delete_all_offer(page)] if len(page.snapshots) > 1 else [])
     of_drift, drift_reasons = offers.explained(page, offers.drift_offers(page))
     return _details(page, selected) | {
         "simulated": page.machine.hypervisor.simulated,
@@ -207,6 +208,8 @@ def _whole(page: MachinePage, selected: UUID | None) -> dict[str, Any]:
         "stamp": page.stamp,
         "outcome": page.latest_outcome,
         "tree": tree_rows(page),
+        "tree_offers": of_tree,
+        "tree_reasons": tree_reasons,
         "take": head[0],
         "machine_offers": head[1:],
         "head_reasons": head_reasons,

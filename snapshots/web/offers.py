@@ -72,6 +72,14 @@ def take_offer(page: MachinePage) -> Offer:
     return Offer("take", "Take VM snapshot", "camera", address, _reason(page, refusal))
 
 
+def delete_all_offer(page: MachinePage) -> Offer:
+    """Delete all VM snapshots of the machine."""
+    refusal = rules.why_not_delete_all(page.machine, page.busy, page.snapshots)
+    address = reverse("delete_all_snapshots", args=[page.machine.uuid])
+    label = f"Delete all {len(page.snapshots)}"
+    return Offer("delete-all", label, "trash", address, _reason(page, refusal), danger=True)
+
+
 def machine_offers(page: MachinePage) -> list[Offer]:
     """Start, stop and read again. A running machine is not offered to be started, nor a stopped one to be stopped."""
     machine, offers = page.machine, []

@@ -1,5 +1,5 @@
-"""What is done with VM snapshots: take, revert, delete, delete with descendants, rename. Each is a dialog that says what
-will happen, and a POST."""
+"""What is done with VM snapshots: take, revert, delete one, with descendants or all, rename. Each is a dialog that says
+what will happen, and a POST."""
 
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from snapshots.services import snapshot_actions
 from snapshots.services import snapshot_rules as rules
 from snapshots.web import offers
 from snapshots.web.answers import accepted, actor_of, dialog, refused, signed_in, status_of
-from snapshots.web.forms import NameForm, RevertForm, TakeForm
+from snapshots.web.forms import NameForm, RevertForm, TakeForm, uuid_or_none
 
 NAMES_SHOWN = 30
 
@@ -151,6 +151,31 @@ def delete_snapshot_tree(request: HttpRequest, snapshot_uuid: UUID) -> HttpRespo
         "address": reverse("delete_snapshot_tree", args=[snapshot_uuid]),
     }
     return dialog(request, "snapshots/delete_tree.html", context)
+
+
+@signed_in
+@require_http_methods(["GET", "POST"])
+def delete_all_snapshots(request: HttpRequest, machine_uuid: UUID) -> HttpResponse:
+    """Delete all VM snapshots of a machine: those that the dialog counted, and none that came since."""
+    page = machine_page(request.user, machine_uuid)
+    if request.method == "POST":
+        shown = [found for text in request.POST.get("shown", "").split() if (found := uuid_or_none(text))]
+        job = snapshot_actions.request_delete_all(actor_of(request), machine=page.machine, shown=shown)
+        return accepted(request, job, _back(page))
+    context = {
+        "page": page,
+        "machine": page.machine,
+        "doomed": page.snapshots[:NAMES_SHOWN],
+        "doomed_count": len(page.snapshots),
+        "doomed_not_shown": max(len(page.snapshots) - NAMES_SHOWN, 0),
+        "shown": " ".join(str(row.uuid) for row in page.snapshots),
+        "freed_bytes": page.estimate.total_bytes,
+        "title": f"Delete all VM snapshots of {page.machine.name}",
+        "address": reverse("delete_all_snapshots", args=[machine_uuid]),
+        "back": _back(page),
+        "why_not": offers.delete_all_offer(page).why_not,
+    }
+    return dialog(request, "snapshots/delete_all.html", context)
 
 
 @signed_in

@@ -13,6 +13,7 @@ urlpatterns: list[URLPattern] = [
     path("machines/<uuid:machine_uuid>/pulse/", machine_views.pulse, name="machine_pulse"),
     path("machines/<uuid:machine_uuid>/history/", machine_views.machine_history, name="machine_history"),
     path("machines/<uuid:machine_uuid>/take/", snapshot_views.take_snapshot, name="take_snapshot"),
+    path("machines/<uuid:machine_uuid>/delete-all/", snapshot_views.delete_all_snapshots, name="delete_all_snapshots"),
     path("machines/<uuid:machine_uuid>/start/", machine_views.start_machine, name="start_machine"),
     path("machines/<uuid:machine_uuid>/stop/", machine_views.stop_machine, name="stop_machine"),
     path("machines/<uuid:machine_uuid>/sync/", machine_views.sync_machine, name="sync_machine"),

@@ -133,6 +133,7 @@ def test_any_name_a_person_can_type_is_shown_as_it_is(people: People, web: Virtu
         "/jobs/",
         f"/jobs/{Job.objects.latest('pk').uuid}/",
         *(of_snapshot(snapshot, action) for action in ("revert", "delete", "delete-with-descendants")),
+        f"{machine_page(web)}delete-all/",
     ):
         page = browser.get(path)
         assert page.status == 200
@@ -177,7 +178,7 @@ def test_a_busy_machine_refuses_every_action_and_names_who_asked(people: People,
     request_create(acting(people.dora), machine=web, name="second", memory=True)
     browser = Browser(people.alice)
     values = {"name": "x", "kind": "disk", "way": "force", "power": "stopped"}
-    paths = [f"{machine_page(web)}{action}/" for action in ("take", "stop", "start", "sync")] + [
+    paths = [f"{machine_page(web)}{action}/" for action in ("take", "stop", "start", "sync", "delete-all")] + [
         of_snapshot(snapshot, action) for action in ("revert", "rename", "delete", "delete-with-descendants")
     ]
     for path in paths:

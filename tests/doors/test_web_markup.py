@@ -45,6 +45,7 @@ def pages(people: People, cloud: Cloud, web: VirtualMachine, db_machine: Virtual
         f"{machine_page(web)}take/",
         f"{machine_page(web)}stop/",
         f"{machine_page(web)}attach/",
+        f"{machine_page(web)}delete-all/",
         f"/volumes/{volume.uuid}/detach/",
         *(of_snapshot(middle, name) for name in ("revert", "rename", "delete", "delete-with-descendants")),
     ]

@@ -20,6 +20,7 @@ READ_AND_CHANGE = (
     "rename_snapshot",
     "delete_snapshot",
     "delete_snapshot_tree",
+    "delete_all_snapshots",
 )
 READ_ONLY = ("machine", "machine_pulse", "machine_history", "snapshot", "job")
 CHANGE_ONLY = (
