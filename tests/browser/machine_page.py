@@ -148,6 +148,16 @@ def delete_with_descendants(page: Page, name: str, doomed: list[str]) -> None:
     until_gone(page, name)
 
 
+def delete_all(page: Page, doomed: list[str]) -> None:
+    """Delete all VM snapshots of the machine, once the dialog has named them."""
+    dialog = open_dialog(page, page.get_by_role("button", name=f"Delete all {len(doomed)}", exact=True))
+    for each in doomed:
+        expect(dialog.get_by_text(each, exact=True).first).to_be_visible()
+    submit(page, "Delete all of them")
+    for each in doomed:
+        until_gone(page, each)
+
+
 def until_gone(page: Page, name: str) -> None:
     """Until the tree does not show it any more."""
     expect(row(page, name)).to_have_count(0, timeout=60_000)

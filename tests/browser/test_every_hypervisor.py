@@ -15,6 +15,7 @@ from tests.browser.machine_page import (
     acknowledge,
     adopt,
     delete,
+    delete_all,
     delete_with_descendants,
     is_current,
     look_again,
@@ -161,8 +162,13 @@ def test_the_same_verbs_work_by_clicking_on_a_machine_of_each_kind(kind, sign_in
 
     delete_with_descendants(page, "leaf", ["leaf", "at rest"])
     machine.same_everywhere({"first": None, new_name: "first"}, "first")
-    delete_with_descendants(page, "first", ["first", new_name])
+
+    take(page, "other", kind="memory")
+    delete(page, "first")
+    machine.same_everywhere({new_name: None, "other": None}, "other")
+    delete_all(page, [new_name, "other"])
     machine.same_everywhere({}, None)
+    machine.power_is("Running")
 
 
 @of_each_kind

@@ -46,11 +46,11 @@ def test_it_is_offered_with_how_many_there_are(people: People, two: VirtualMachi
 
 def test_who_may_only_look_is_told_so(people: People, two: VirtualMachine) -> None:
     bob = Browser(people.bob)
-    assert "may only look" in bob.get(machine_page(two)).why_not("delete-all")
+    assert "You may look at web but not change it." in bob.get(machine_page(two)).why_not("delete-all")
     page = bob.get(dialog_of(two))
     submit = page.one('//*[@class="dialog-foot"]/button[contains(., "Delete all of them")]')
     assert submit.get("aria-disabled") == "true"
-    assert "may only look" in words(page.one('//*[@id="dialog-why"]'))
+    assert "You may look at web but not change it." in words(page.one('//*[@id="dialog-why"]'))
 
 
 def test_while_the_machine_is_busy_it_says_with_what(people: People, two: VirtualMachine) -> None:
