@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snapshots.choices import SnapshotType
-from snapshots.reading.estimates import estimate_machine, memory_held
+from snapshots.estimates import estimate_machine, memory_held
 
 GIB = 1024**3
 DISK, MEMORY = SnapshotType.DISK, SnapshotType.DISK_AND_MEMORY
@@ -20,6 +20,7 @@ class Row:
     parent_id: int | None
     type: str = DISK
     memory_bytes: int = 0
+    present: bool = True
     is_anchor: bool = field(init=False)
 
     def __post_init__(self) -> None:
