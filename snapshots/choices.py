@@ -1,6 +1,6 @@
 """The fixed words of the product, as they stand in the database and in REST."""
 
-from django.db.models import TextChoices
+from django.db.models import IntegerChoices, TextChoices
 
 
 class Role(TextChoices):
@@ -98,3 +98,35 @@ class TokenScope(TextChoices):
 
     READ = "read", "Read only"
     OPERATE = "operate", "Read and act"
+
+
+class LimitKind(TextChoices):
+    """What can be limited, on an account or a domain. The first two are shared by everything below; the others hold for
+    each machine, or each VM snapshot, by itself."""
+
+    SNAPSHOTS = "snapshots", "VM snapshots"
+    BYTES = "bytes", "Estimated bytes"
+    PER_MACHINE = "per_machine", "VM snapshots per machine"
+    AGE_DAYS = "age_days", "Age in days"
+
+
+UNLIMITED = -1
+"""The value of a limit that does not limit."""
+
+
+class UsageType(IntegerChoices):
+    """Types of usage records, by the numbers CloudStack gave them (its `UsageTypes`)."""
+
+    VM_SNAPSHOT = 25, "VM snapshot"
+    VM_SNAPSHOT_ON_PRIMARY = 27, "VM snapshot on primary storage"
+
+
+class UsageChange(TextChoices):
+    """Why a usage event was written."""
+
+    CREATE = "create", "Taken"
+    ADOPT = "adopt", "Adopted"
+    REVERT = "revert", "Reverted to"
+    RESIZE = "resize", "Size changed"
+    TRANSFER = "transfer", "Moved"
+    DELETE = "delete", "Gone"

@@ -15,6 +15,7 @@ from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 
 from hypervisors.records import SnapshotForest, SnapshotRecord
+from snapshots import ledger
 from snapshots.choices import GONE, Origin, SnapshotState, SnapshotType
 from snapshots.models import User, VirtualMachine, VMSnapshot
 from snapshots.tree_comparison import (
@@ -133,6 +134,7 @@ def confirm_taken(snapshot_pk: int, record: SnapshotRecord) -> None:
         error_detail="",
         current=True,
     )
+    ledger.settle([snapshot.machine_id])
 
 
 def set_state(snapshot_pk: int, state: SnapshotState, *, code: str | None = None, detail: str = "") -> None:
@@ -212,6 +214,7 @@ def remove_all(machine_pk: int) -> None:
     rows.filter(parent__isnull=False).update(parent_id=anchor_of(machine_pk).pk)
     rows.filter(parent__isnull=False).delete()
     rows.delete()
+    ledger.settle([machine_pk])
 
 
 def descendants_of(snapshot: VMSnapshot) -> list[VMSnapshot]:

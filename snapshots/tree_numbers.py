@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from django.db.models import Count, Exists, F, OuterRef, Q
 
+from snapshots import ledger
 from snapshots.choices import GONE, Origin
 from snapshots.models import VirtualMachine, VMSnapshot
 
@@ -59,7 +60,7 @@ def renumber(machine_pk: int) -> None:
 
 def recount(machine_pk: int) -> None:
     """Write how many VM snapshots the machine has, how many of them were made elsewhere and are not adopted, and how many
-    are lost."""
+    are lost; and settle the books, which follow from the same rows."""
     real = VMSnapshot.objects.filter(machine_id=machine_pk, parent__isnull=False)
     counts = real.aggregate(
         snapshot_count=Count("pk"),
@@ -67,6 +68,7 @@ def recount(machine_pk: int) -> None:
         lost_count=Count("pk", filter=Q(error_code=GONE)),
     )
     VirtualMachine.objects.filter(pk=machine_pk).exclude(**counts).update(**counts)
+    ledger.settle([machine_pk])
 
 
 def damaged_machines() -> list[int]:

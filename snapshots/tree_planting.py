@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 from hypervisors.records import SnapshotForest
+from snapshots import ledger
 from snapshots.models import VirtualMachine, VMSnapshot
 from snapshots.tree_comparison import APPEARED, STANDS_ELSEWHERE, Comparison, Difference, compare, new_row
 from snapshots.tree_numbers import numbered
@@ -81,4 +82,5 @@ def plant(machines: Collection[VirtualMachine], forests: Mapping[int, SnapshotFo
     for machine in changed:
         machine.snapshot_count = machine.unadopted_count = len(saplings[machine.pk].found.places)
     VirtualMachine.objects.bulk_update(changed, ("snapshot_count", "unadopted_count"), batch_size=BATCH)
+    ledger.settle(list(saplings))
     return {pk: sapling.differences() for pk, sapling in saplings.items()}

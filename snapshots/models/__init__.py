@@ -1,11 +1,14 @@
 """The rows, one file per group of nouns. What must never be false is a database constraint here; rules that span rows
 are services."""
 
+from snapshots.models.capacity import MachineAllocation
 from snapshots.models.event import Event
 from snapshots.models.inventory import ImportRule, StoragePool, VirtualMachine, Volume
 from snapshots.models.job import IdempotencyKey, Job
+from snapshots.models.limits import Limit, LimitUse
 from snapshots.models.snapshot import VMSnapshot
 from snapshots.models.tenancy import Account, ApiToken, Domain, Membership, User
+from snapshots.models.usage import OpenUsage, UsageEvent
 
 __all__ = [
     "Account",
@@ -15,8 +18,13 @@ __all__ = [
     "IdempotencyKey",
     "ImportRule",
     "Job",
+    "Limit",
+    "LimitUse",
+    "MachineAllocation",
     "Membership",
+    "OpenUsage",
     "StoragePool",
+    "UsageEvent",
     "User",
     "VMSnapshot",
     "VirtualMachine",

@@ -62,6 +62,10 @@ class VirtualMachine(models.Model):
     # Of those: made elsewhere and not adopted, and lost.
     unadopted_count = models.PositiveIntegerField(default=0)
     lost_count = models.PositiveIntegerField(default=0)
+    # What of it stands in the use of limits at present, and in whose. Kept by `ledger`.
+    booked_account = models.ForeignKey(Account, null=True, on_delete=models.PROTECT, related_name="+")
+    booked_snapshots = models.PositiveIntegerField(default=0)
+    booked_bytes = models.BigIntegerField(default=0)
     missing_since = models.DateTimeField(null=True)
     synced_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -91,8 +95,8 @@ class VirtualMachine(models.Model):
 
     @property
     def counted(self) -> int:
-        """How many VM snapshots count in its maximum: those taken here, or adopted."""
-        return self.snapshot_count - self.unadopted_count
+        """How many VM snapshots count in limits: those taken here or adopted, unless they are lost."""
+        return self.snapshot_count - self.unadopted_count - self.lost_count
 
     @property
     def abilities(self) -> Capabilities:

@@ -22,7 +22,7 @@ class VMSnapshotQuerySet(TreeQuerySet):  # type: ignore[misc]  # mptt carries no
         return self.filter(parent__isnull=False)  # type: ignore[no-any-return]  # mptt carries no types
 
     def counted(self) -> "VMSnapshotQuerySet":
-        """Those that count in limits and usage: taken here, or adopted."""
+        """Those that are ours: taken here, or adopted."""
         ours = Q(origin=Origin.VMSNAP) | Q(adopted_at__isnull=False)
         return self.real().filter(ours)  # type: ignore[no-any-return]  # mptt carries no types
 
@@ -102,13 +102,18 @@ class VMSnapshot(MPTTModel):  # type: ignore[misc]  # mptt carries no types
 
     @property
     def counts(self) -> bool:
-        """Whether it counts in limits and usage: taken here, or adopted."""
+        """Whether it is ours: taken here, or adopted. Limits and usage count those that are also `present`."""
         return self.origin == Origin.VMSNAP or self.adopted_at is not None
 
     @property
     def lost(self) -> bool:
         """Whether it is ours, was on the hypervisor, and is not any more."""
         return self.error_code == GONE and self.state == SnapshotState.ERROR
+
+    @property
+    def present(self) -> bool:
+        """Whether it is not known to be gone from its hypervisor. One that is lost occupies nothing, and is not billed."""
+        return self.error_code != GONE
 
     @property
     def is_anchor(self) -> bool:

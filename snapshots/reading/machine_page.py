@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from snapshots.access import Person, is_root_admin, operable_accounts, visible_machines
 from snapshots.choices import ACTIVE_JOB_STATES, JobAction, JobState, SnapshotState
+from snapshots.estimates import MachineEstimate, estimate_machine
 from snapshots.models import Event, Job, VirtualMachine, VMSnapshot, Volume
-from snapshots.reading.estimates import MachineEstimate, estimate_machine
 from snapshots.reading.tree_layout import Row, lay_out
 from snapshots.refusals import NotVisible
 

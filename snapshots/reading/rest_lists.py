@@ -5,6 +5,7 @@ annotated `…_uuid` of their row, so no related row is built, and lists cost th
 more than one row, the estimates, is added afterwards by `add_estimates` for a whole page at once.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from django.db.models import Count, F, OuterRef, QuerySet, Subquery, Sum
 
 from hypervisors.models import Hypervisor
 from snapshots import access
+from snapshots.estimates import ends_a_path, estimate_machine, freed_by_delete, memory_held
 from snapshots.models import (
     Account,
     ApiToken,
@@ -26,7 +28,6 @@ from snapshots.models import (
     VMSnapshot,
     Volume,
 )
-from snapshots.reading.estimates import ends_a_path, estimate_machine, freed_by_delete, memory_held
 
 
 def machines(person: access.Person) -> QuerySet[VirtualMachine]:
@@ -45,6 +46,7 @@ def snapshots(person: access.Person) -> Any:
         .annotate(
             machine_uuid=F("machine__uuid"),
             machine_memory_bytes=F("machine__memory_bytes"),
+            machine_lost_count=F("machine__lost_count"),
             parent_uuid=F("parent__uuid"),
             parent_above=F("parent__parent_id"),
             parent_lft=F("parent__lft"),
@@ -56,10 +58,12 @@ def snapshots(person: access.Person) -> Any:
 
 
 def add_estimates(rows: Sequence[VMSnapshot]) -> None:
-    """Give each of these rows of `snapshots` its `estimated_bytes`. Two queries for any number of rows.
+    """Give each of these rows of `snapshots` its `estimated_bytes`. Two queries for any number of rows, and one more when
+    there are machines with lost ones among them.
 
     The tree's numbers tell without the rest of the tree whether a row is a leaf (nothing between its two numbers) and
-    whether it is its parent's only descendant (nothing else between the parent's).
+    whether it is its parent's only descendant (nothing else between the parent's). Not where some are lost, which count for
+    nothing: the trees of those machines are read whole.
     """
     wanted = {row.machine_id for row in rows}
     paths = dict(
@@ -69,7 +73,11 @@ def add_estimates(rows: Sequence[VMSnapshot]) -> None:
         .annotate(paths=Count("pk"))
     )
     volume_bytes = volume_bytes_of(wanted)
+    freed = _freed_with_lost({row.machine_id for row in rows if row.machine_lost_count}, volume_bytes)
     for row in rows:
+        if row.pk in freed:
+            row.estimated_bytes = freed[row.pk]
+            continue
         only_child = row.parent_rght - row.parent_lft == 3
         row.estimated_bytes = freed_by_delete(
             volume_bytes=volume_bytes.get(row.machine_id, 0),
@@ -77,6 +85,24 @@ def add_estimates(rows: Sequence[VMSnapshot]) -> None:
             ends_a_path=ends_a_path(row.rght == row.lft + 1, row.parent_above is None, 0 if only_child else 1),
             memory_bytes=memory_held(row.type, row.memory_bytes, row.machine_memory_bytes),
         )
+
+
+def _freed_with_lost(machine_pks: set[int], volume_bytes: dict[int, int]) -> dict[int, int]:
+    """What deleting each VM snapshot of these machines would free, by its primary key. One query, none without machines."""
+    if not machine_pks:
+        return {}
+    trees: dict[int, list[VMSnapshot]] = defaultdict(list)
+    memory: dict[int, int] = {}
+    whole = VMSnapshot.objects.filter(machine__in=machine_pks, parent__isnull=False)
+    for row in whole.annotate(machine_memory_bytes=F("machine__memory_bytes")):
+        trees[row.machine_id].append(row)
+        memory[row.machine_id] = row.machine_memory_bytes
+    freed: dict[int, int] = {}
+    for pk, tree in trees.items():
+        freed |= estimate_machine(
+            tree, volume_bytes=volume_bytes.get(pk, 0), machine_memory_bytes=memory[pk]
+        ).freed_bytes
+    return freed
 
 
 def volume_bytes_of(machine_pks: set[int]) -> dict[int, int]:

@@ -15,7 +15,7 @@ from hypervisors.driver import HypervisorDriver, Watch
 from hypervisors.errors import NotFound
 from hypervisors.models import Hypervisor
 from hypervisors.records import Inventory, MachineRecord, SnapshotForest, VolumeRecord
-from snapshots import tree
+from snapshots import ledger, tree
 from snapshots.models import VirtualMachine
 from snapshots.services import endpoint_health, machine_identity, machine_import, storage_sync, tree_sync
 from snapshots.services.usable_records import (
@@ -67,7 +67,7 @@ def sync_machines(hypervisor_pk: int, driver: HypervisorDriver, machine_ids: Col
             pool_rows = storage_sync.apply_pools(hypervisor_pk, pools, read_from)
         placed = machine_identity.place_machines(hypervisor, records, read_from, among=machine_ids)
         settled = {row.pk for row in placed.rows.values()} - placed.unsettled
-        storage_sync.apply_volumes(
+        booked = storage_sync.apply_volumes(
             hypervisor_pk,
             _attached(placed, records),
             pool_rows,
@@ -76,6 +76,7 @@ def sync_machines(hypervisor_pk: int, driver: HypervisorDriver, machine_ids: Col
             skip=placed.unsettled,
             left_alone=_left_alone(placed, records),
         )
+        _settle_books(placed, booked)
     machine_import.apply_rules(hypervisor_pk)
     tree_sync.apply_forests(placed, forests, read_from, adopt=hypervisor.adopt_automatically)
     return placed.passed_over | {row.native_id for row in placed.rows.values() if row.pk in placed.unsettled}
@@ -125,14 +126,16 @@ def apply_machine(machine_pk: int, reading: MachineReading) -> None:
         machine_identity.mark_missing([machine], reading.began)
         return
     record, forest = reading.found
+    resized = machine.memory_bytes != record.memory_bytes
     machine_identity.update_machine(machine, record, reading.began)
-    storage_sync.apply_volumes(
+    booked = storage_sync.apply_volumes(
         machine.hypervisor_id,
         [(machine, volume) for volume in record.volumes],
         storage_sync.pools_of(machine.hypervisor_id),
         reading.began,
         of_machines={machine.pk},
     )
+    ledger.settle(booked | ({machine.pk} if resized else set()))
     tree_sync.apply_forest(machine, forest)
 
 
@@ -144,7 +147,7 @@ def apply_inventory(hypervisor_pk: int, inventory: Inventory, read_from: datetim
         pools = storage_sync.apply_pools(hypervisor_pk, inventory.pools, read_from)
         placed = machine_identity.place_machines(hypervisor, inventory.machines, read_from)
         loose: list[tuple[VirtualMachine | None, VolumeRecord]] = [(None, v) for v in inventory.loose_volumes]
-        storage_sync.apply_volumes(
+        booked = storage_sync.apply_volumes(
             hypervisor_pk,
             [*_attached(placed, inventory.machines), *loose],
             pools,
@@ -152,9 +155,21 @@ def apply_inventory(hypervisor_pk: int, inventory: Inventory, read_from: datetim
             skip=placed.unsettled,
             left_alone=_left_alone(placed, inventory.machines),
         )
+        _settle_books(placed, booked)
     machine_import.apply_rules(hypervisor_pk)
     tree_sync.apply_forests(placed, inventory.forests, read_from, adopt=hypervisor.adopt_automatically)
     Hypervisor.objects.filter(pk=hypervisor_pk).update(synced_at=read_from)
+
+
+def _settle_books(placed: machine_identity.Placed, booked: set[int]) -> None:
+    """Settle the books of machines that moved, or whose memory or volumes are others now. It comes last in its
+    transaction: whoever holds the use of an account waits for no machine."""
+    keys = booked | placed.rebooked
+    held = {row.pk for row in placed.rows.values()}
+    # A volume may have come from a machine that this reading did not ask for.
+    others = VirtualMachine.objects.select_for_update(no_key=True).filter(pk__in=keys - held).order_by("pk")
+    ledger.settle(list(others.values_list("pk", flat=True)))
+    ledger.settle(keys & held)
 
 
 def _attached(

@@ -4,6 +4,7 @@ from django.conf import settings
 
 from hypervisors.driver import HypervisorDriver, Watch
 from hypervisors.records import MachineRecord, PowerState, SnapshotForest
+from snapshots import ledger
 from snapshots.choices import JobAction
 from snapshots.models import Job, VirtualMachine, Volume
 from snapshots.services import endpoint_health, inventory_sync
@@ -69,6 +70,7 @@ class AttachVolume(MachineJob):
 
     def record(self) -> None:
         Volume.objects.filter(pk=self.volume.pk).update(machine=self.machine, account=self.machine.account_id)
+        ledger.settle([self.machine.pk])
 
     def was_done(self, machine: MachineRecord, forest: SnapshotForest) -> bool | None:
         return any(volume.native_id == self.volume.native_id for volume in machine.volumes)
@@ -86,6 +88,7 @@ class DetachVolume(AttachVolume):
 
     def record(self) -> None:
         Volume.objects.filter(pk=self.volume.pk).update(machine=None, target="")
+        ledger.settle([self.machine.pk])
 
     def was_done(self, machine: MachineRecord, forest: SnapshotForest) -> bool | None:
         return not super().was_done(machine, forest)

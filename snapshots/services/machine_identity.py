@@ -45,11 +45,13 @@ class Placed:
     """The rows of the machines of one reading. `rows` are those of the endpoint by native id, also the ones that are
     missing; `unsettled` the keys of those of which this reading has nothing to say, because something later has been
     written already or a job of ours was or is under way; `passed_over` the native ids of machines that have no row here
-    yet, and are left to the next reading for the same reason."""
+    yet, and are left to the next reading for the same reason; `rebooked` the keys of those that moved or have another
+    memory size now, whose books have to be settled."""
 
     rows: dict[str, VirtualMachine]
     unsettled: set[int]
     passed_over: set[str] = field(default_factory=set)
+    rebooked: set[int] = field(default_factory=set)
 
     def settled(self, native_id: str) -> VirtualMachine | None:
         """The row that this reading may be written to, or None."""
@@ -92,6 +94,8 @@ def place_machines(
             new.append(record)
         elif row.pk not in placed.unsettled:
             if _differs(row, record):
+                if row.memory_bytes != record.memory_bytes:
+                    placed.rebooked.add(row.pk)
                 update_machine(row, record, read_from)
             current.append(row.pk)
     VirtualMachine.objects.filter(pk__in=current).update(synced_at=read_from)
@@ -100,6 +104,7 @@ def place_machines(
     mark_missing(gone, read_from)
     for row in _settle_missing(hypervisor, gone):
         del placed.rows[row.native_id]
+        placed.rebooked.add(row.pk)
     return placed
 
 
@@ -200,6 +205,7 @@ def _place_new(hypervisor: Hypervisor, records: list[MachineRecord], placed: Pla
             _move(row, hypervisor)
             _write(row, {**_values(record), "missing_since": None, "synced_at": read_from})
             placed.rows[record.native_id] = row
+            placed.rebooked.add(row.pk)
     VirtualMachine.objects.bulk_create(made, batch_size=BATCH)
     tree.add_anchors(made)
     found = "It was found on its hypervisor."

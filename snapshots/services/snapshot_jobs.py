@@ -9,7 +9,7 @@ from django.db import transaction
 from hypervisors.driver import HypervisorDriver, Watch
 from hypervisors.errors import DriverMissing, HypervisorError, LoginRefused, NotFound, Rejected, TimedOut, Unreachable
 from hypervisors.records import MachineRecord, PowerAfterRevert, SnapshotForest, SnapshotRecord, SnapshotRequest
-from snapshots import tree
+from snapshots import ledger, tree
 from snapshots.choices import SnapshotState
 from snapshots.models import Job, VirtualMachine, VMSnapshot
 from snapshots.services.jobs import require_owned
@@ -84,6 +84,7 @@ class RevertSnapshot(MachineJob):
     def record(self) -> None:
         tree.set_state(self.snapshot.pk, SnapshotState.READY)
         tree.make_current(self.machine.pk, self.snapshot.pk)
+        ledger.note_revert(self.snapshot)
 
     def was_done(self, machine: MachineRecord, forest: SnapshotForest) -> bool | None:
         if "was_current" not in self.job.arguments or forest.current_id != self.snapshot.native_id:

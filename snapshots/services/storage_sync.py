@@ -10,6 +10,9 @@ from django.db.models import Q
 from hypervisors.records import PoolRecord, VolumeRecord
 from snapshots.models import StoragePool, VirtualMachine, Volume
 
+# What the books of a machine follow from, of its volumes: the order of their targets and names too.
+BOOKED = ("machine_id", "pool_id", "capacity_bytes", "target", "name")
+
 
 def pools_of(hypervisor_pk: int) -> dict[str, StoragePool]:
     """The endpoint's pools as known here, by native id."""
@@ -43,10 +46,11 @@ def apply_volumes(
     of_machines: Collection[int] | None = None,
     skip: Collection[int] = (),
     left_alone: Collection[str] = (),
-) -> None:
+) -> set[int]:
     """Write down volumes. With `of_machines` only those of these machines were read: one of theirs that is not among them
     is loose now. Without it all were read, and one that was not found is missing. Volumes that are, or were when they were
-    read, attached to a machine in `skip` are left alone; `left_alone` are the native ids of the latter."""
+    read, attached to a machine in `skip` are left alone; `left_alone` are the native ids of the latter. Answers the keys
+    of the machines whose books follow from what changed."""
     found = list(found)
     known = Volume.objects.filter(hypervisor_id=hypervisor_pk)
     if of_machines is not None:
@@ -55,6 +59,7 @@ def apply_volumes(
     seen: set[str] = set(left_alone)
     new: list[Volume] = []
     changed: list[Volume] = []
+    booked: set[int | None] = set()
     for machine, record in found:
         row = rows.get(record.native_id)
         if record.native_id in seen or (row is not None and row.machine_id in skip):
@@ -63,15 +68,22 @@ def apply_volumes(
         values = _values(machine, record, row, pools)
         if row is None:
             new.append(Volume(hypervisor_id=hypervisor_pk, native_id=record.native_id, **values))
+            booked.add(values["machine_id"])
         elif any(getattr(row, name) != value for name, value in values.items()):
+            if any(getattr(row, name) != values[name] for name in BOOKED):
+                booked |= {row.machine_id, values["machine_id"]}
             for name, value in values.items():
                 setattr(row, name, value)
             changed.append(row)
     unseen = [row for native_id, row in rows.items() if native_id not in seen and row.machine_id not in skip]
-    changed += _let_go(unseen, read_from, of_machines)
+    attached = {row.pk: row.machine_id for row in unseen}
+    let_go = list(_let_go(unseen, read_from, of_machines))
+    booked |= {attached[row.pk] for row in let_go}
+    changed += let_go
     Volume.objects.bulk_create(new, batch_size=500)
     columns = ["machine", "account", "pool", "name", "format", "target", "capacity_bytes", "used_bytes"]
     Volume.objects.bulk_update(changed, [*columns, "missing_since"], batch_size=200)
+    return {pk for pk in booked if pk is not None}
 
 
 def _let_go(unseen: Iterable[Volume], read_from: datetime, of_machines: Collection[int] | None) -> Iterator[Volume]:

@@ -14,6 +14,7 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat, Substr
 from django.utils import timezone
 
+from snapshots import ledger
 from snapshots.access import Actor, is_root_admin, require_administer, require_root_admin
 from snapshots.choices import ACTIVE_JOB_STATES, Role, TokenScope
 from snapshots.models import Account, ApiToken, Domain, ImportRule, Job, Membership, User, VirtualMachine, Volume
@@ -233,6 +234,7 @@ def hand_over(actor: Actor, machines: Collection[VirtualMachine], account: Accou
     keys = [machine.pk for machine in machines]
     VirtualMachine.objects.filter(pk__in=keys).update(account=account, assigned_at=timezone.now())
     Volume.objects.filter(machine__in=keys).update(account=account)
+    ledger.settle(keys)
     events.record_all(
         events.prepared(actor, "machine.assigned", machine=machine, account=account, detail=f"{machine.name} {words}")
         for machine in machines

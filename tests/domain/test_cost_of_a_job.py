@@ -12,8 +12,8 @@ from snapshots.models import Job
 from snapshots.services import job_runner, snapshot_actions
 from tests.builders import Cloud, acting
 
-TO_ASK = 17
-TO_CARRY_OUT = 34
+TO_ASK = 22
+TO_CARRY_OUT = 40
 
 
 @pytest.mark.parametrize("size", [1, 30])

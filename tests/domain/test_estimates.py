@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snapshots.choices import SnapshotType
-from snapshots.reading.estimates import estimate_machine, memory_held
+from snapshots.estimates import estimate_machine, growth_by_take, memory_held, share_of
 
 GIB = 1024**3
 DISK, MEMORY = SnapshotType.DISK, SnapshotType.DISK_AND_MEMORY
@@ -20,6 +20,7 @@ class Row:
     parent_id: int | None
     type: str = DISK
     memory_bytes: int = 0
+    present: bool = True
     is_anchor: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,3 +81,31 @@ def test_what_one_accounts_for_is_what_the_total_falls_by_when_it_is_deleted(
             if row.pk != gone.pk
         ]
         assert before.freed_bytes[gone.pk] == before.total_bytes - total(left, volume_bytes)
+
+
+def test_a_lost_one_counts_for_nothing_and_what_hangs_below_it_for_what_is_above():
+    rows = [ANCHOR, Row(1, 0), Row(2, 1, present=False), Row(3, 2), Row(4, 2), Row(5, 1, MEMORY, GIB, present=False)]
+    assert total(rows) == total([ANCHOR, Row(1, 0), Row(3, 1), Row(4, 1)]) == 10 * GIB
+
+
+@given(rows=trees(), volume_bytes=st.integers(0, 100 * GIB))
+def test_the_shares_make_up_the_whole(rows: list[Row], volume_bytes: int) -> None:
+    estimate = estimate_machine(rows, volume_bytes=volume_bytes, machine_memory_bytes=GIB)  # type: ignore[arg-type]  # stand-ins for rows
+    assert sum(estimate.shares.values()) == estimate.total_bytes
+    assert all(share >= 0 for share in estimate.shares.values())
+
+
+@given(rows=trees(), data=st.data(), memory=st.booleans(), volume_bytes=st.integers(0, 100 * GIB))
+def test_what_another_one_adds_is_what_the_total_rises_by_when_it_is_taken(
+    rows: list[Row], data: st.DataObject, memory: bool, volume_bytes: int
+) -> None:
+    below = data.draw(st.sampled_from([row.pk for row in rows]))
+    counted = data.draw(st.sets(st.sampled_from([row.pk for row in rows])))
+    sizes = {"volume_bytes": volume_bytes, "machine_memory_bytes": GIB}
+    growth = growth_by_take(rows, below=below, counted=counted, memory=memory, **sizes)  # type: ignore[arg-type]  # stand-ins for rows
+    new = Row(len(rows), below, MEMORY if memory else DISK, GIB if memory else 0)
+    before = estimate_machine(rows, **sizes)  # type: ignore[arg-type]  # stand-ins for rows
+    after = estimate_machine([*rows, new], **sizes)  # type: ignore[arg-type]  # stand-ins for rows
+    assert growth.total_bytes == after.total_bytes - before.total_bytes
+    assert growth.memory_bytes == (GIB if memory else 0)
+    assert growth.counted_bytes == share_of(after, {*counted, new.pk}) - share_of(before, counted)

@@ -186,7 +186,7 @@ def test_reading_takes_the_same_number_of_queries_whatever_the_size_of_the_tree(
         return forest(record("root"), *(record(f"n{number}", "root") for number in range(count)), current="root")
 
     read(machine, seen(1))
-    with transaction.atomic(), django_assert_num_queries(12, exact=False):
+    with transaction.atomic(), django_assert_num_queries(16, exact=False):
         tree.resync(machine.pk, seen(90))
     with transaction.atomic(), django_assert_num_queries(5, exact=False):
         tree.resync(machine.pk, seen(90))
