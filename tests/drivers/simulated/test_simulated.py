@@ -195,8 +195,9 @@ class TestSizes:
         memory = simulated.create_snapshot(machine, request("memory", memory=True), Watching())
         assert memory.measured_bytes == plain.measured_bytes + GIB // 4
 
+    @pytest.mark.parametrize("all_at_once", [False, True])
     def test_the_pool_has_less_with_each_snapshot_and_as_much_as_before_after_the_last(
-        self, world: World, simulated: SimulatedDriver
+        self, world: World, simulated: SimulatedDriver, all_at_once: bool
     ) -> None:
         machine = world.machine_id("build-1")
 
@@ -211,8 +212,11 @@ class TestSizes:
         taken = sum(snapshot.measured_bytes or 0 for snapshot in snapshots)
         assert taken > 0
         assert (free(), used()) == (before - taken, began_with + taken)
-        simulated.delete_with_descendants(machine, snapshots[1].native_id, Watching())
-        simulated.delete_snapshot(machine, snapshots[0].native_id, Watching())
+        if all_at_once:
+            simulated.delete_all(machine, Watching())
+        else:
+            simulated.delete_with_descendants(machine, snapshots[1].native_id, Watching())
+            simulated.delete_snapshot(machine, snapshots[0].native_id, Watching())
         assert (free(), used()) == (before, began_with)
 
     def test_a_full_pool_refuses_and_nothing_is_left_behind(self, world: World, simulated: SimulatedDriver) -> None:

@@ -67,17 +67,22 @@ def test_several_trees_are_deleted_by_one_task_and_an_empty_machine_by_none(
     machine = named(driver, "two trees")
     root = driver.create_snapshot(machine, request("root"), Watching())
     for name in ("left", "right"):
-        driver.revert_to(machine, root.native_id, AS_IT_WAS, Watching())
-        driver.create_snapshot(machine, request(name), Watching())
+        driver.revert_to(machine, root.native_id, PowerAfterRevert.RUNNING, Watching())
+        driver.create_snapshot(machine, request(name, memory=True), Watching())
     driver.delete_snapshot(machine, root.native_id, Watching())
     assert [snapshot.parent_id for snapshot in driver.list_forests([machine])[machine].snapshots] == [None, None]
-    before = server.calls()
+    before, free = server.calls(), _free_bytes(driver)
     driver.delete_all(machine, Watching())
+    assert _free_bytes(driver) >= free + 2 * driver.read_machine(machine).memory_bytes, "both memory images are gone"
     assert driver.list_forests([machine])[machine] == SnapshotForest()
     driver.delete_all(machine, Watching())
     after = server.calls()
     assert after["RemoveAllSnapshots_Task"] == before.get("RemoveAllSnapshots_Task", 0) + 1
     assert after["RemoveSnapshot_Task"] == before["RemoveSnapshot_Task"]
+
+
+def _free_bytes(driver: VMwareDriver) -> int:
+    return sum(pool.free_bytes or 0 for pool in driver.list_pools())
 
 
 def test_a_branch_that_is_all_there_is_goes_without_the_call_that_would_take_more(
