@@ -60,6 +60,16 @@ def figures(machine: VirtualMachine, level: Level, wanted: Wanted) -> str:
     return f"{has} and may have {level.limit}{too_many}."
 
 
+def in_use(level: Level) -> str:
+    """What is in use of a shared limit and what is allowed, as a sentence."""
+    if level.kind == LimitKind.BYTES:
+        return (
+            f"The VM snapshots of {_owner(level)} are estimated to hold {size_in_words(level.used)} and may hold "
+            f"{size_in_words(level.limit)}."
+        )
+    return f"{_sentence(_owner(level))} has {_number(level.used)} and may have {level.limit}."
+
+
 def who_can_raise(room: Room, level: Level) -> str:
     """Whom to ask, in words."""
     above = room.above(level)

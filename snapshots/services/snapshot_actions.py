@@ -58,8 +58,8 @@ def request_revert(
 
     `power` None means the natural choice where there is no question (`AS_SNAPSHOT`), and raises `InvalidState` where
     the user has to choose. With `safety_snapshot` a VM snapshot of the present state is taken first, with memory when the
-    machine runs and can keep it; the revert is given up when that fails. It counts in limits: raises `LimitExceeded`, unless
-    `exceed_limits` was chosen by somebody who may.
+    machine runs and can keep it; the revert is given up when that fails. It counts in limits: raises `LimitExceeded`,
+    unless `exceed_limits` was chosen by somebody who may.
     """
     snapshot, machine = operable_snapshot(actor, snapshot.pk)
     heed(rules.why_not_revert(machine, active_job_of(machine.pk), snapshot, power))
