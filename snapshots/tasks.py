@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from snapshots.services import job_runner, job_sweeper, sync_schedule
+from snapshots.services import book_check, expiry, job_runner, job_sweeper, sync_schedule
 
 
 @shared_task(name="snapshots.run_job")
@@ -21,3 +21,15 @@ def sweep_jobs() -> None:
 def sync_due_hypervisors() -> None:
     """Order a reading of each endpoint."""
     sync_schedule.order_due_syncs()
+
+
+@shared_task(name="snapshots.expire_snapshots")
+def expire_snapshots() -> None:
+    """Ask for the deletion of VM snapshots that are too old."""
+    expiry.expire_snapshots()
+
+
+@shared_task(name="snapshots.check_books")
+def check_books() -> None:
+    """Count what is in use again, tell of every difference, and put it right."""
+    book_check.check_books(repair=True)

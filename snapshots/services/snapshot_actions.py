@@ -18,6 +18,7 @@ from snapshots.choices import JobAction, SnapshotState, SnapshotType
 from snapshots.models import Job, VirtualMachine, VMSnapshot
 from snapshots.naming import some_of
 from snapshots.refusals import InvalidState
+from snapshots.services import limits
 from snapshots.services import snapshot_rules as rules
 from snapshots.services.jobs import active_job_of, open_job
 from snapshots.services.locked_targets import heed, operable_machine, operable_snapshot
@@ -34,12 +35,14 @@ def request_create(
     description: str = "",
     memory: bool = False,
     quiesce: bool = False,
+    exceed_limits: bool = False,
 ) -> Job:
-    """Take a VM snapshot. The job's `snapshot` is the new row, Allocated. Also raises `Invalid` and `NameTaken`."""
+    """Take a VM snapshot. The job's `snapshot` is the new row, Allocated. Also raises `Invalid`, `NameTaken`, and
+    `LimitExceeded`, unless `exceed_limits` was chosen by somebody who may."""
     name, description = rules.clean_name(name), rules.clean_description(description)
     machine = operable_machine(actor, machine.pk)
-    heed(rules.why_not_create(machine, active_job_of(machine.pk), machine.counted, memory=memory, quiesce=quiesce))
-    snapshot = _allocate(actor, machine, name, description, memory=memory)
+    heed(rules.why_not_create(machine, active_job_of(machine.pk), memory=memory, quiesce=quiesce))
+    snapshot = _allocate(actor, machine, name, description, memory=memory, exceed=exceed_limits)
     return open_job(
         actor,
         JobAction.CREATE_SNAPSHOT,
@@ -56,12 +59,14 @@ def request_revert(
     snapshot: VMSnapshot,
     power: PowerAfterRevert | None = None,
     safety_snapshot: bool = False,
+    exceed_limits: bool = False,
 ) -> Job:
     """Put the machine back to the snapshot.
 
     `power` None means the natural choice where there is no question (`AS_SNAPSHOT`), and raises `InvalidState` where
     the user has to choose. With `safety_snapshot` a VM snapshot of the present state is taken first, with memory when the
-    machine runs and can keep it; the revert is given up when that fails.
+    machine runs and can keep it; the revert is given up when that fails. It counts in limits: raises `LimitExceeded`,
+    unless `exceed_limits` was chosen by somebody who may.
     """
     snapshot, machine = operable_snapshot(actor, snapshot.pk)
     heed(rules.why_not_revert(machine, active_job_of(machine.pk), snapshot, power))
@@ -74,13 +79,14 @@ def request_revert(
     arguments: dict[str, object] = {"power": (power or PowerAfterRevert.AS_SNAPSHOT).value}
     if safety_snapshot:
         memory = safety_holds_memory(machine)
-        heed(rules.why_not_create(machine, None, machine.counted, memory=memory, quiesce=False))
+        heed(rules.why_not_create(machine, None, memory=memory, quiesce=False))
         safety = _allocate(
             actor,
             machine,
             _free_safety_name(machine, snapshot),
             f"Taken before reverting to “{snapshot.name}”.",
             memory=memory,
+            exceed=exceed_limits,
         )
         arguments |= {"safety_snapshot": str(safety.uuid), "memory": memory}
     tree.set_state(snapshot.pk, SnapshotState.REVERTING)
@@ -163,9 +169,11 @@ def _taken_hold_of(doomed: Collection[VMSnapshot]) -> dict[str, Any]:
     return {"names": [row.name for row in doomed], "doomed": [str(row.uuid) for row in doomed]}
 
 
-def _allocate(actor: Actor, machine: VirtualMachine, name: str, description: str, *, memory: bool) -> VMSnapshot:
+def _allocate(
+    actor: Actor, machine: VirtualMachine, name: str, description: str, *, memory: bool, exceed: bool
+) -> VMSnapshot:
     _require_free_name(machine, name)
-    return tree.allocate(
+    snapshot = tree.allocate(
         machine.pk,
         name=name,
         description=description,
@@ -173,6 +181,8 @@ def _allocate(actor: Actor, machine: VirtualMachine, name: str, description: str
         memory_bytes=machine.memory_bytes if memory else 0,
         created_by=actor.user,
     )
+    limits.require_room(actor, machine, exceed=exceed)
+    return snapshot
 
 
 def _require_free_name(machine: VirtualMachine, name: str) -> None:
