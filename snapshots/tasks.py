@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from snapshots.services import job_runner, job_sweeper, sync_schedule
+from snapshots.services import job_runner, job_sweeper, sync_schedule, usage_aggregation
 
 
 @shared_task(name="snapshots.run_job")
@@ -21,3 +21,9 @@ def sweep_jobs() -> None:
 def sync_due_hypervisors() -> None:
     """Order a reading of each endpoint."""
     sync_schedule.order_due_syncs()
+
+
+@shared_task(name="snapshots.close_usage_periods")
+def close_usage_periods() -> None:
+    """Bill the periods that are over."""
+    usage_aggregation.close_due_periods()

@@ -304,6 +304,11 @@ HYPERVISOR_TIMEOUT_SECONDS = env.number("HYPERVISOR_TIMEOUT_SECONDS", 30, least=
 SNAPSHOTS_PER_MACHINE = env.whole("SNAPSHOTS_PER_MACHINE", 10, least=-1)
 IDEMPOTENCY_KEEP_HOURS = env.number("IDEMPOTENCY_KEEP_HOURS", 24, least=1)
 
+# Usage: how long the periods are that are billed, in which zone they begin, and how long after its end one is closed.
+USAGE_PERIOD = env.choice("USAGE_PERIOD", "day", ("hour", "day", "month"))
+USAGE_TIME_ZONE = env.zone("USAGE_TIME_ZONE", "UTC")
+USAGE_CLOSE_AFTER_SECONDS = env.number("USAGE_CLOSE_AFTER_SECONDS", 300)
+
 CELERY_BEAT_SCHEDULE = {
     "sweep jobs": {
         "task": "snapshots.sweep_jobs",
@@ -314,6 +319,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "snapshots.sync_due_hypervisors",
         "schedule": SYNC_EVERY_SECONDS,
         "options": {"expires": SYNC_EVERY_SECONDS},
+    },
+    "close usage periods": {
+        "task": "snapshots.close_usage_periods",
+        "schedule": 60,
+        "options": {"expires": 60},
     },
 }
 
