@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Min
 from django.db.models.functions import Coalesce
 
 from snapshots.choices import UsageType
@@ -22,9 +23,11 @@ from snapshots.models import UsageEvent, UsagePeriod, UsageRecord
 from snapshots.models.usage import PLACE
 
 MICROSECONDS_OF_A_SECOND = 10**6
-RECORD_UNIT = 1024 * 3600 * MICROSECONDS_OF_A_SECOND
+HOUR = 3600 * MICROSECONDS_OF_A_SECOND
+RECORD_UNIT = 1024 * HOUR
 """What one of a record's `…_kib_hours` is in byte-microseconds."""
 MOST_TOLD = 20
+EVENT_COLUMNS = ("snapshot_uuid", "at", "alive", "volume_bytes", "estimated_bytes", "measured_bytes", *PLACE)
 
 Sums = tuple[int, int, int, int]
 """Microseconds; byte-microseconds allocated and measured; microseconds without a measure."""
@@ -84,8 +87,7 @@ def _compare_borders(periods: Sequence[UsagePeriod], proof: Proof) -> None:
 
 def _events(end: datetime) -> Iterator[tuple[Any, ...]]:
     rows = UsageEvent.objects.filter(period__isnull=False, at__lt=end).order_by("snapshot_uuid", "at", "pk")
-    columns = ("snapshot_uuid", "at", "alive", "volume_bytes", "estimated_bytes", "measured_bytes", *PLACE)
-    return iter(rows.values_list(*columns).iterator())
+    return iter(rows.values_list(*EVENT_COLUMNS).iterator())
 
 
 def _records(periods: Sequence[UsagePeriod]) -> Iterator[tuple[Any, ...]]:
@@ -219,3 +221,19 @@ def _plus(one: Sums, two: Sums) -> Sums:
 
 def _times(factor: int, sums: Sums) -> Sums:
     return (factor * sums[0], factor * sums[1], factor * sums[2], factor * sums[3])
+
+
+def from_events(start: datetime, end: datetime) -> dict[int, Sums]:
+    """What was used between these times, by type, as the events alone say: also those that are in no record yet."""
+    rows = UsageEvent.objects.filter(at__lt=end).order_by("snapshot_uuid", "at", "pk").values_list(*EVENT_COLUMNS)
+    found: dict[int, Sums] = defaultdict(lambda: NOTHING)
+    for _, group in groupby(rows.iterator(), key=itemgetter(0)):
+        for (kind, _), added in _added(_steps([row[1:] for row in group]), start, end).items():
+            found[kind] = _plus(found[kind], added)
+    return dict(found)
+
+
+def first_moment() -> datetime | None:
+    """When the first usage event was; None when there is none."""
+    first: datetime | None = UsageEvent.objects.aggregate(first=Min("at"))["first"]
+    return first

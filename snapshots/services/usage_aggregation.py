@@ -8,20 +8,18 @@ late, or the clock was set back) makes correction records: the difference betwee
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from heapq import merge
-from itertools import groupby, islice
-from operator import itemgetter
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, Min, OuterRef, Q, QuerySet
+from django.db.models import Exists, Min, OuterRef, Q
 from django.utils import timezone
 
 from snapshots.choices import PeriodLength, UsageType
-from snapshots.models import UsageEvent, UsagePeriod, UsagePrice, UsageRecord
+from snapshots.models import UsageEvent, UsagePeriod, UsageRecord
 from snapshots.models.usage import NAMES, PLACE, SIZES
 from snapshots.services.usage_names import NamesOfTheDay
 from snapshots.usage_arithmetic import (
@@ -30,21 +28,16 @@ from snapshots.usage_arithmetic import (
     NO_USE,
     Amounts,
     Entry,
-    Price,
     PriceList,
     Stay,
     parts,
     period_end,
     period_start,
     stays,
-    whole_of,
 )
+from snapshots.usage_lines import amounts_of, lines, price_list
 
-CHUNK = 2000
 BATCH = 500
-COLUMNS = ("snapshot_uuid", "at", "pk", "alive", *PLACE, *NAMES, *SIZES)
-NAMES_AT = 4 + len(PLACE)
-SIZES_AT = NAMES_AT + len(NAMES)
 
 Place = tuple[UUID | None, ...]
 
@@ -115,30 +108,15 @@ def _begin(number: int, start: datetime, end: datetime) -> UsagePeriod | None:
 
 def _close(period: UsagePeriod) -> None:
     UsageEvent.objects.filter(period=None, at__lt=period.end).update(period=period)
-    prices = price_list()
-    late = _late_lines(period)
-    if late:
-        _begin_earlier(min(late.values()), period)
+    late = UsageEvent.objects.filter(period=period, at__lt=period.start).aggregate(first=Min("at"))["first"]
+    if late is not None:
+        _begin_earlier(late, period)
     names = NamesOfTheDay()
-    found = _records(period, late, prices)
+    found = _records(period, price_list())
     while batch := list(islice(found, BATCH)):
         names.give(batch)
         UsageRecord.objects.bulk_create(batch)
     _carry(period)
-
-
-def price_list() -> PriceList:
-    """All prices there are."""
-    return PriceList(
-        Price(row.type, row.unit, row.pool_uuid, row.billionths, row.currency, row.valid_from, row.valid_until)
-        for row in UsagePrice.objects.all()
-    )
-
-
-def _late_lines(period: UsagePeriod) -> dict[UUID, datetime]:
-    """VM snapshots with events that belong to periods closed earlier, with the time of the first of them."""
-    rows = UsageEvent.objects.filter(period=period, at__lt=period.start).order_by()
-    return dict(rows.values_list("snapshot_uuid").annotate(first=Min("at")))
 
 
 def _begin_earlier(first: datetime, period: UsagePeriod) -> None:
@@ -158,28 +136,15 @@ def _begin_earlier(first: datetime, period: UsagePeriod) -> None:
     )
 
 
-def _records(period: UsagePeriod, late: dict[UUID, datetime], prices: PriceList) -> Iterator[UsageRecord]:
-    """One VM snapshot after the other, so that memory does not grow with their number."""
+def _records(period: UsagePeriod, prices: PriceList) -> Iterator[UsageRecord]:
     carried = UsageEvent.objects.filter(carried=True)
     counted = UsageEvent.objects.filter(period=period)
-    for uuid, rows in groupby(merge(_in_order(carried), _in_order(counted)), key=itemgetter(0)):
-        entries = [_entry(row) for row in rows]
-        if uuid in late:
-            # What was carried says nothing of a VM snapshot that was gone when the period began.
-            past = UsageEvent.objects.filter(snapshot_uuid=uuid, period__isnull=False)
-            entries = [_entry(row) for row in _in_order(past)]
-            yield from _corrections(period, uuid, entries, late[uuid], prices)
+    for uuid, entries, late in lines(carried, counted, period.start):
+        if late is not None:
+            yield from _corrections(period, uuid, entries, late, prices)
         for stay in stays(entries, period.start, period.end, prices).values():
             for kind in UsageType:
                 yield _record(period, None, uuid, stay, kind, stay.amounts(kind), stay.currency(kind))
-
-
-def _in_order(rows: QuerySet[UsageEvent]) -> Iterator[tuple[Any, ...]]:
-    return iter(rows.order_by("snapshot_uuid", "at", "pk").values_list(*COLUMNS).iterator(CHUNK))
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    return Entry(row[1], row[3], row[4:NAMES_AT], row[NAMES_AT:SIZES_AT], row[SIZES_AT:])
 
 
 def _record(
@@ -248,20 +213,6 @@ def _recorded(uuid: UUID) -> dict[int, dict[tuple[Place, int], _Billed]]:
         amounts = amounts_of(row) if before is None else before.amounts.plus(amounts_of(row))
         billed[place, row.type] = _Billed(amounts, stay, row.currency or (before.currency if before else ""))
     return found
-
-
-def amounts_of(row: UsageRecord) -> Amounts:
-    """What a record says."""
-    cost = None
-    if row.cost_whole is not None and row.cost_rest is not None:
-        cost = whole_of(row.cost_whole, row.cost_rest, BILLION)
-    return Amounts(
-        row.microseconds,
-        whole_of(row.allocated_kib_hours, row.allocated_rest, KIB_HOUR),
-        whole_of(row.measured_kib_hours, row.measured_rest, KIB_HOUR),
-        row.unmeasured_microseconds,
-        cost,
-    )
 
 
 def _carry(period: UsagePeriod) -> None:
