@@ -234,6 +234,9 @@ def from_events(start: datetime, end: datetime) -> dict[int, Sums]:
 
 
 def first_moment() -> datetime | None:
-    """When the first usage event was; None when there is none."""
-    first: datetime | None = UsageEvent.objects.aggregate(first=Min("at"))["first"]
-    return first
+    """When the first period, or the first usage event, was; None when there is neither."""
+    moments = [
+        UsagePeriod.objects.aggregate(first=Min("start"))["first"],
+        UsageEvent.objects.aggregate(first=Min("at"))["first"],
+    ]
+    return min((moment for moment in moments if moment is not None), default=None)
