@@ -238,6 +238,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "SnapshotState": "snapshots.choices.SnapshotState",
         "JobState": "snapshots.choices.JobState",
+        "SnapshotType": "snapshots.choices.SnapshotType",
+        "UsageType": "snapshots.choices.UsageType",
         "HypervisorState": "hypervisors.models.Hypervisor.State",
     },
 }
