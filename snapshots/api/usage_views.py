@@ -11,9 +11,10 @@ from snapshots.api.base_views import ListView
 from snapshots.api.filters import UsageRecordFilters
 from snapshots.api.outputs import Output
 from snapshots.api.pagination import Cursor
-from snapshots.api.usage_outputs import COLUMNS, UsageRecordOutput, csv_rows
+from snapshots.api.usage_outputs import UsageRecordOutput
 from snapshots.reading import rest_lists
 from snapshots.reading.csv_lines import csv_lines
+from snapshots.reading.usage_table import COLUMNS, usage_line
 from snapshots.refusals import Invalid
 
 JSON, CSV = "application/json", "text/csv"
@@ -53,7 +54,7 @@ class UsageRecordList(ListView):
         rows = self.filter_queryset(self.listed())
         ordering = Cursor.asked_ordering(request, self)
         rows = rows.order_by(ordering, f"{'-' if ordering.startswith('-') else ''}pk")
-        lines: Iterator[str] = csv_lines(COLUMNS, csv_rows(rows.iterator(CHUNK)))
+        lines: Iterator[str] = csv_lines(COLUMNS, (usage_line(row).cells for row in rows.iterator(CHUNK)))
         headers = {"Content-Disposition": 'attachment; filename="usage-records.csv"'}
         return StreamingHttpResponse(lines, content_type=f"{CSV}; charset=utf-8", headers=headers)
 

@@ -6,7 +6,8 @@ so such a text is given an apostrophe in front, which makes a spreadsheet show i
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -28,9 +29,11 @@ def csv_lines(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[st
 
 
 def cell(value: Any) -> Any:
-    """A value as it stands in CSV: times in ISO 8601, texts such that no spreadsheet takes them for a formula."""
+    """A value as it stands in CSV: times in ISO 8601 and UTC, texts such that no spreadsheet takes them for a formula."""
     if isinstance(value, datetime):
-        return value.isoformat()
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     if isinstance(value, str) and value.startswith(FORMULA_STARTS):
         return f"'{value}"
     return value

@@ -3,6 +3,7 @@
 import csv
 import io
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 
@@ -25,11 +26,12 @@ def test_any_other_text_comes_back_as_it_was(text: str) -> None:
 
 
 def test_numbers_stay_numbers_also_below_zero_and_times_say_their_zone() -> None:
+    assert read_back(Decimal("-0.000000001")) == ["-0.000000001"]
     assert read_back(-5, 2**63, None, datetime(2026, 3, 1, tzinfo=UTC)) == [
         "-5",
         str(2**63),
         "",
-        "2026-03-01T00:00:00+00:00",
+        "2026-03-01T00:00:00Z",
     ]
 
 
