@@ -20,6 +20,7 @@ from snapshots.models import (
     Job,
     Membership,
     StoragePool,
+    UsageRecord,
     User,
     VirtualMachine,
     VMSnapshot,
@@ -207,6 +208,19 @@ def visible_pools(person: Person) -> QuerySet[StoragePool]:
     if is_root_admin(person):
         return StoragePool.objects.all()
     return StoragePool.objects.filter(Exists(visible_volumes(person).filter(pool=OuterRef("pk"))))
+
+
+def visible_usage_records(person: Person) -> QuerySet[UsageRecord]:
+    """Usage of visible accounts; that of accounts which are no more is seen by the admins of the domain they were in, and
+    by root admins."""
+    if is_root_admin(person):
+        return UsageRecord.objects.all()
+    seen = Q(account_uuid__in=visible_accounts(person).values("uuid"))
+    if isinstance(person, User) and is_admin(person):
+        administered = Domain.objects.filter(_administered_above(person, "path"))
+        gone = ~Exists(Account.objects.filter(uuid=OuterRef("account_uuid")))
+        seen |= Q(gone, domain_uuid__in=administered.values("uuid"))
+    return UsageRecord.objects.filter(seen)
 
 
 def visible_tokens(person: Person) -> QuerySet[ApiToken]:

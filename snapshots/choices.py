@@ -130,3 +130,19 @@ class UsageChange(TextChoices):
     RESIZE = "resize", "Size changed"
     TRANSFER = "transfer", "Moved"
     DELETE = "delete", "Gone"
+
+
+class PeriodLength(TextChoices):
+    """How long the periods are that usage is billed by."""
+
+    HOUR = "hour", "Hour"
+    DAY = "day", "Day"
+    MONTH = "month", "Month"
+
+
+class PriceUnit(TextChoices):
+    """What a price is for. What is allocated is the size of the machine's volumes in type 25, the estimate in type 27."""
+
+    HOUR = "hour", "VM snapshot and hour"
+    ALLOCATED = "allocated", "allocated GiB and hour"
+    MEASURED = "measured", "measured GiB and hour"

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from snapshots.services import book_check, expiry, job_runner, job_sweeper, sync_schedule
+from snapshots.services import book_check, expiry, job_runner, job_sweeper, sync_schedule, usage_aggregation
 
 
 @shared_task(name="snapshots.run_job")
@@ -33,3 +33,9 @@ def expire_snapshots() -> None:
 def check_books() -> None:
     """Count what is in use again, tell of every difference, and put it right."""
     book_check.check_books(repair=True)
+
+
+@shared_task(name="snapshots.close_usage_periods")
+def close_usage_periods() -> None:
+    """Bill the periods that are over."""
+    usage_aggregation.close_due_periods()

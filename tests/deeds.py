@@ -10,9 +10,10 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import time_machine
 from celery import current_app
 from django.conf import settings
 from django.db import connection
@@ -26,7 +27,18 @@ from hypervisors.records import PowerAfterRevert, PowerState
 from snapshots import dispatch, tree
 from snapshots.access import SYSTEM, Actor
 from snapshots.choices import ACTIVE_JOB_STATES, JobState, Role, SnapshotState, Trigger
-from snapshots.models import Event, IdempotencyKey, Job, User, VirtualMachine, VMSnapshot, Volume
+from snapshots.models import (
+    Event,
+    IdempotencyKey,
+    Job,
+    UsageEvent,
+    UsagePeriod,
+    User,
+    VirtualMachine,
+    VMSnapshot,
+    Volume,
+)
+from snapshots.reading import usage_proof
 from snapshots.refusals import Refusal
 from snapshots.services import (
     endpoints,
@@ -36,9 +48,11 @@ from snapshots.services import (
     machine_actions,
     snapshot_actions,
     sync_schedule,
+    usage_aggregation,
 )
 from snapshots.services.job_runner import run_job
 from tests.builders import Cloud, account, domain, user
+from tests.usage import Line
 
 Outcome = tuple[str, str]
 
@@ -474,3 +488,39 @@ def lose_messages() -> int:
 def process_of(job: str) -> int:
     """The process id of the worker process that has claimed the job."""
     return int(Job.objects.get(uuid=job).claim.split(":")[1])
+
+
+# Usage
+
+
+def use(machines: int) -> datetime:
+    """So many VM snapshots are taken half a day after the last closed period, and stay; answers when."""
+    last = UsagePeriod.objects.order_by("number").last()
+    began = (last.end if last is not None else timezone.now()) + timedelta(hours=12)
+    for _ in range(machines):
+        Line().taken(began)
+    return began
+
+
+def close_usage(now: datetime) -> list[int]:
+    """The regular tick at this time; answers the numbers of the periods that were closed here."""
+    with time_machine.travel(now, tick=True):
+        return [period.number for period in usage_aggregation.close_due_periods()]
+
+
+def use_or_close(verb: str, now: datetime) -> None:
+    """One of the two."""
+    if verb == "use":
+        use(5)
+    else:
+        close_usage(now)
+
+
+def usage_facts() -> dict[str, object]:
+    """What was billed altogether: the numbers of the periods, events that no closing has counted, and what the proof finds
+    wrong."""
+    return {
+        "periods": list(UsagePeriod.objects.order_by("start").values_list("number", flat=True)),
+        "waiting": UsageEvent.objects.filter(period=None).count(),
+        "wrong": usage_proof.prove().differences,
+    }

@@ -5,7 +5,9 @@ raises `ImproperlyConfigured` and names the variable. This room is for `settings
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -66,6 +68,24 @@ def yes(name: str, default: bool) -> bool:
         return answers[raw.strip().lower()]
     except KeyError:
         raise ImproperlyConfigured(f"{PREFIX}{name} must be yes or no, not {raw!r}.") from None
+
+
+def choice(name: str, default: str, among: Sequence[str]) -> str:
+    """One of these words."""
+    value = text(name, default)
+    if value not in among:
+        raise ImproperlyConfigured(f"{PREFIX}{name} must be one of {', '.join(among)}, not {value!r}.")
+    return value
+
+
+def zone(name: str, default: str) -> str:
+    """The name of a time zone, such as `Europe/Berlin`."""
+    value = text(name, default)
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # the last two: names that no zone can have, folders
+        raise ImproperlyConfigured(f"{PREFIX}{name} must name a time zone, not {value!r}.") from None
+    return value
 
 
 def listed(name: str, default: list[str]) -> list[str]:

@@ -73,6 +73,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_htmx",
     "axes",
+    "import_export",
     "csp",
 ]
 
@@ -185,6 +186,9 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+# Names may hold characters that a workbook cannot.
+IMPORT_EXPORT_ESCAPE_ILLEGAL_CHARS_ON_EXPORT = True
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = env.text("TIME_ZONE", "UTC")
 USE_I18N = True
@@ -198,6 +202,12 @@ STATICFILES_DIRS = [
     *((f"vendor/tabler/{part}", BASE_DIR / f"node_modules/@tabler/core/dist/{part}") for part in ("css", "img", "js")),
     ("vendor/htmx", BASE_DIR / "node_modules/htmx.org/dist"),
 ]
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.FileSystemFinder",
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "vmsnap_site.single_files.SingleFilesFinder",
+]
+STATICFILES_SINGLE = {"vendor/echarts/echarts.min.js": BASE_DIR / "node_modules/echarts/dist/echarts.min.js"}
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
@@ -232,6 +242,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "SnapshotState": "snapshots.choices.SnapshotState",
         "JobState": "snapshots.choices.JobState",
+        "SnapshotType": "snapshots.choices.SnapshotType",
+        "UsageType": "snapshots.choices.UsageType",
         "HypervisorState": "hypervisors.models.Hypervisor.State",
     },
 }
@@ -314,6 +326,11 @@ EXPIRE_EVERY_SECONDS = env.number("EXPIRE_EVERY_SECONDS", 300, least=1)
 CHECK_BOOKS_EVERY_SECONDS = env.number("CHECK_BOOKS_EVERY_SECONDS", 3600, least=1)
 IDEMPOTENCY_KEEP_HOURS = env.number("IDEMPOTENCY_KEEP_HOURS", 24, least=1)
 
+# Usage: how long the periods are that are billed, in which zone they begin, and how long after its end one is closed.
+USAGE_PERIOD = env.choice("USAGE_PERIOD", "day", ("hour", "day", "month"))
+USAGE_TIME_ZONE = env.zone("USAGE_TIME_ZONE", "UTC")
+USAGE_CLOSE_AFTER_SECONDS = env.number("USAGE_CLOSE_AFTER_SECONDS", 300)
+
 CELERY_BEAT_SCHEDULE = {
     "sweep jobs": {
         "task": "snapshots.sweep_jobs",
@@ -334,6 +351,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "snapshots.check_books",
         "schedule": CHECK_BOOKS_EVERY_SECONDS,
         "options": {"expires": CHECK_BOOKS_EVERY_SECONDS},
+    },
+    "close usage periods": {
+        "task": "snapshots.close_usage_periods",
+        "schedule": 60,
+        "options": {"expires": 60},
     },
 }
 

@@ -117,6 +117,8 @@ class ListView(ApiView):
     pagination_class = Cursor
     filterset_class: Any = None
     orderings: tuple[str, ...] = ()
+    # Parameters beyond those of the filters and of the pages.
+    more_parameters: tuple[str, ...] = ()
 
     def get(self, request: Request, **_: Any) -> Response:
         """One page of the list."""

@@ -17,8 +17,18 @@ from rest_framework.views import APIView
 
 from hypervisors.models import Hypervisor
 from hypervisors.registry import KINDS
-from snapshots.choices import GONE, JobAction, JobState, Origin, PowerState, SnapshotState, SnapshotType, TokenScope
-from snapshots.models import Event, VirtualMachine, VMSnapshot
+from snapshots.choices import (
+    GONE,
+    JobAction,
+    JobState,
+    Origin,
+    PowerState,
+    SnapshotState,
+    SnapshotType,
+    TokenScope,
+    UsageType,
+)
+from snapshots.models import Event, UsagePeriod, UsageRecord, VirtualMachine, VMSnapshot
 from snapshots.refusals import Invalid
 
 
@@ -26,7 +36,8 @@ class Filters(DjangoFilterBackend):
     """Applies the `filterset_class` of a list view."""
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: APIView) -> QuerySet[Any]:
-        known = {*getattr(view, "filterset_class", FilterSet).base_filters, *view.paginator.parameters}  # type: ignore[attr-defined]  # list views only
+        listing: Any = view  # only list views come here
+        known = {*listing.filterset_class.base_filters, *listing.paginator.parameters, *listing.more_parameters}
         refuse_unknown_parameters(request, known)
         rows: QuerySet[Any] = super().filter_queryset(request, queryset, view)
         return rows
@@ -174,6 +185,31 @@ class EventFilters(FilterSet):
     def named(self, rows: QuerySet[Event], _: str, value: str) -> QuerySet[Event]:
         """Events with this name or one below it."""
         return rows.filter(Q(action=value) | Q(action__startswith=f"{value}."))
+
+
+class UsageRecordFilters(FilterSet):
+    """Filters of `usage-records/`. Also what is deleted can be asked for."""
+
+    account = django_filters.UUIDFilter(field_name="account_uuid")
+    domain = django_filters.UUIDFilter(field_name="domain_uuid", help_text="The account's own domain.")
+    virtual_machine = django_filters.UUIDFilter(field_name="machine_uuid")
+    snapshot = django_filters.UUIDFilter(field_name="snapshot_uuid")
+    usageid = django_filters.UUIDFilter(field_name="snapshot_uuid", help_text="Another name of `snapshot`.")
+    storage_pool = django_filters.UUIDFilter(field_name="pool_uuid")
+    hypervisor = django_filters.UUIDFilter(field_name="hypervisor_uuid")
+    type = django_filters.TypedChoiceFilter(choices=UsageType.choices, coerce=int)
+    correction = YesNo(
+        field_name="corrects", lookup_expr="isnull", exclude=True, help_text="`true`: corrections of earlier periods."
+    )
+    start_after = Moment(field_name="start", lookup_expr="gte", help_text="Used from this moment on, or later.")
+    start_before = Moment(field_name="start", lookup_expr="lt")
+    period_after = Moment(method="in_periods", help_text="In periods that begin at this moment or later.")
+    period_before = Moment(method="in_periods", help_text="In periods that end at this moment or earlier.")
+
+    def in_periods(self, rows: QuerySet[UsageRecord], name: str, value: datetime) -> QuerySet[UsageRecord]:
+        """In periods that lie on one side of a moment."""
+        side = {"start__gte": value} if name == "period_after" else {"end__lte": value}
+        return rows.filter(period__in=UsagePeriod.objects.filter(**side).values("pk"))
 
 
 class VolumeFilters(FilterSet):

@@ -68,6 +68,11 @@ class Cursor(BasePagination):
         self.has_previous = more if backwards else self.position is not None
         return self.page
 
+    @staticmethod
+    def asked_ordering(request: Request, view: Any) -> str:
+        """The order that is asked for, or the list's own. Raises `Invalid` for one that the list does not have."""
+        return _ordering(request, view)
+
     @property
     def field(self) -> str:
         """The field the list is ordered by."""

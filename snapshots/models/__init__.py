@@ -8,7 +8,7 @@ from snapshots.models.job import IdempotencyKey, Job
 from snapshots.models.limits import Limit, LimitUse
 from snapshots.models.snapshot import VMSnapshot
 from snapshots.models.tenancy import Account, ApiToken, Domain, Membership, User
-from snapshots.models.usage import OpenUsage, UsageEvent
+from snapshots.models.usage import OpenUsage, UsageEvent, UsagePeriod, UsagePrice, UsageRecord
 
 __all__ = [
     "Account",
@@ -25,6 +25,9 @@ __all__ = [
     "OpenUsage",
     "StoragePool",
     "UsageEvent",
+    "UsagePeriod",
+    "UsagePrice",
+    "UsageRecord",
     "User",
     "VMSnapshot",
     "VirtualMachine",

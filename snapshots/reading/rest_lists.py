@@ -24,6 +24,7 @@ from snapshots.models import (
     Event,
     Job,
     StoragePool,
+    UsageRecord,
     VirtualMachine,
     VMSnapshot,
     Volume,
@@ -189,6 +190,16 @@ def events(person: access.Person) -> QuerySet[Event]:
         hypervisor_uuid=F("hypervisor__uuid"),
         machine_uuid=F("machine__uuid"),
         job_uuid=F("job__uuid"),
+    )
+
+
+def usage_records(person: access.Person) -> QuerySet[UsageRecord]:
+    """Usage records, with the bounds of their period and of the one they correct."""
+    return access.visible_usage_records(person).annotate(
+        period_start=F("period__start"),
+        period_end=F("period__end"),
+        corrects_start=F("corrects__start"),
+        corrects_end=F("corrects__end"),
     )
 
 

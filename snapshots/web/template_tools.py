@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from snapshots.choices import JobAction
 from snapshots.models import Job
 from snapshots.naming import size_in_words
+from snapshots.reading.chart_shapes import SeriesChart, TreeMap
 from snapshots.services.jobs import EVENT_NAMES
 
 register = template.Library()
@@ -22,6 +23,20 @@ register = template.Library()
 def size(count: int | None) -> str:
     """Bytes in the unit that suits them, powers of 1024: "1.5 GiB"."""
     return "not measured" if count is None else size_in_words(count)
+
+
+@register.filter
+def in_unit(value: float | None, chart: SeriesChart | TreeMap) -> str:
+    """A number of a chart with its unit: "1.5 GiB", "12.5 hours", "3.40 EUR"."""
+    if value is None:
+        return "not known"
+    if chart.unit == "bytes":
+        return size(round(value))
+    if chart.unit == "byte-hours":
+        return f"{size(round(value))} hours"
+    if chart.unit == "money":
+        return f"{value:,.2f} {chart.money}"
+    return f"{value:,.10g} {chart.unit}"
 
 
 def in_words(at: datetime) -> str:

@@ -27,7 +27,7 @@ from tests.doors.api_client import Caller, accepted, problem
 
 LISTS = [
     "virtual-machines/", "snapshots/", "jobs/", "events/", "volumes/", "hypervisors/", "storage-pools/", "accounts/",
-    "domains/", "tokens/",
+    "domains/", "tokens/", "usage-records/",
 ]  # fmt: skip
 
 

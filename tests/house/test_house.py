@@ -11,7 +11,7 @@ import pytest
 from django.core.management import call_command
 
 HOUSE = Path(__file__).resolve().parents[2]
-READERS = r"env\.(?:text|secret|number|whole|yes|listed)\(\s*\"([A-Z_]+)\"|kept_secret\(\"([A-Z_]+)\""
+READERS = r"env\.(?:text|secret|number|whole|yes|listed|choice|zone)\(\s*\"([A-Z_]+)\"|kept_secret\(\"([A-Z_]+)\""
 
 # Every module of ours is imported while sockets and the libvirt binding's doors are nailed shut.
 IMPORT_ALL = """

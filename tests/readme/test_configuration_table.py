@@ -8,7 +8,7 @@ import pytest
 
 from tests.readme.blocks import HOUSE, section
 
-READERS = {"text", "secret", "number", "whole", "yes", "listed"}
+READERS = {"text", "secret", "number", "whole", "yes", "listed", "choice", "zone"}
 
 
 def readings() -> dict[str, tuple[str, object]]:

@@ -235,6 +235,10 @@ class World:
             pools = {row["name"]: row["native_id"] for row in db.execute("SELECT name, native_id FROM pool")}
             return add_disk(db, disk, disk.name or f"loose-{uuid4()}", pools, None, "")
 
+    def resize_volume(self, volume_id: str, capacity_bytes: int) -> None:
+        """Another administrator makes a volume larger."""
+        self._write("UPDATE volume SET capacity_bytes = ? WHERE native_id = ?", capacity_bytes, volume_id)
+
     def set_agent(self, machine_id: str, answers: bool) -> None:
         """The guest agent is installed, or taken away."""
         self._write("UPDATE machine SET agent = ? WHERE native_id = ?", answers, machine_id)

@@ -1,0 +1,223 @@
+"""Closes the periods of usage: turns the usage events of a stretch of time into records that never change any more.
+
+A period is closed in one transaction, in the order of time, and begins where the last closed one ends: so however late,
+how often and on however many machines this runs, there is no gap and nothing is billed twice. Each event is counted in the
+closing that first sees it. One that comes when its own period is closed already (because its transaction was committed
+late, or the clock was set back) makes correction records: the difference between what was recorded and what is right.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, Min, OuterRef, Q
+from django.utils import timezone
+
+from snapshots.choices import PeriodLength, UsageType
+from snapshots.models import UsageEvent, UsagePeriod, UsageRecord
+from snapshots.models.usage import NAMES, PLACE, SIZES
+from snapshots.services.usage_names import NamesOfTheDay
+from snapshots.usage_arithmetic import (
+    BILLION,
+    KIB_HOUR,
+    NO_USE,
+    Amounts,
+    Entry,
+    PriceList,
+    Stay,
+    parts,
+    period_end,
+    period_start,
+    stays,
+)
+from snapshots.usage_lines import amounts_of, lines, price_list
+
+BATCH = 500
+
+Place = tuple[UUID | None, ...]
+
+
+class _Billed(NamedTuple):
+    """What one VM snapshot used at one place in one period, of one type."""
+
+    amounts: Amounts
+    stay: Stay
+    currency: str
+
+
+def close_due_periods() -> list[UsagePeriod]:
+    """Close all periods that are over since the time of grace (setting USAGE_CLOSE_AFTER_SECONDS), the oldest first.
+
+    Answers those that were closed here, not those that another process closed meanwhile.
+    """
+    closed: list[UsagePeriod] = []
+    while True:
+        number, start, end = _next_period()
+        if start is None or end > _closable_until():
+            return closed
+        with transaction.atomic():
+            period = _begin(number, start, end)
+            if period is not None:
+                _close(period)
+                closed.append(period)
+
+
+def _closable_until() -> datetime:
+    return timezone.now() - timedelta(seconds=settings.USAGE_CLOSE_AFTER_SECONDS)
+
+
+def _next_period() -> tuple[int, datetime | None, datetime]:
+    """Number, start and end of the next period; no start while there is nothing that could be billed."""
+    last = UsagePeriod.objects.order_by("number").last()
+    length, zone = _length(), _zone()
+    if last is not None:
+        return last.number + 1, last.end, period_end(last.end, length, zone)
+    first = UsageEvent.objects.aggregate(first=Min("at"))["first"]
+    if first is None:
+        return 1, None, timezone.now()
+    return 1, period_start(first, length, zone), period_end(first, length, zone)
+
+
+def _length() -> PeriodLength:
+    return PeriodLength(settings.USAGE_PERIOD)
+
+
+def _zone() -> ZoneInfo:
+    return ZoneInfo(settings.USAGE_TIME_ZONE)
+
+
+def _begin(number: int, start: datetime, end: datetime) -> UsagePeriod | None:
+    """The new period. None when another process closes it: who comes second waits here for the first one's end."""
+    # Whoever sets prices takes the same lock, so that no price changes for a time that is being billed.
+    UsagePeriod.objects.select_for_update().order_by("number").last()
+    try:
+        with transaction.atomic():
+            return UsagePeriod.objects.create(
+                number=number, start=start, end=end, length=_length(), closed_at=timezone.now()
+            )
+    except IntegrityError:
+        if not UsagePeriod.objects.filter(number=number).exists():
+            raise
+        return None
+
+
+def _close(period: UsagePeriod) -> None:
+    UsageEvent.objects.filter(period=None, at__lt=period.end).update(period=period)
+    late = UsageEvent.objects.filter(period=period, at__lt=period.start).aggregate(first=Min("at"))["first"]
+    if late is not None:
+        _begin_earlier(late, period)
+    names = NamesOfTheDay()
+    found = _records(period, price_list())
+    while batch := list(islice(found, BATCH)):
+        names.give(batch)
+        UsageRecord.objects.bulk_create(batch)
+    _carry(period)
+
+
+def _begin_earlier(first: datetime, period: UsagePeriod) -> None:
+    """Should an event lie before the first period of all, there are periods for that time too: closed, and empty but for
+    the corrections that follow."""
+    oldest = UsagePeriod.objects.earliest("number")
+    length, zone = _length(), _zone()
+    spans = []
+    start = period_start(first, length, zone)
+    while start < oldest.start:
+        end = min(period_end(start, length, zone), oldest.start)
+        spans.append((start, end))
+        start = end
+    UsagePeriod.objects.bulk_create(
+        UsagePeriod(number=oldest.number - distance, start=begin, end=end, length=length, closed_at=period.closed_at)
+        for distance, (begin, end) in enumerate(reversed(spans), start=1)
+    )
+
+
+def _records(period: UsagePeriod, prices: PriceList) -> Iterator[UsageRecord]:
+    carried = UsageEvent.objects.filter(carried=True)
+    counted = UsageEvent.objects.filter(period=period)
+    for uuid, entries, late in lines(carried, counted, period.start):
+        if late is not None:
+            yield from _corrections(period, uuid, entries, late, prices)
+        for stay in stays(entries, period.start, period.end, prices).values():
+            for kind in UsageType:
+                yield _record(period, None, uuid, stay, kind, stay.amounts(kind), stay.currency(kind))
+
+
+def _record(
+    period: UsagePeriod,
+    corrects: UsagePeriod | None,
+    uuid: UUID,
+    stay: Stay,
+    kind: UsageType,
+    amounts: Amounts,
+    currency: str,
+) -> UsageRecord:
+    allocated, allocated_rest = parts(amounts.allocated, KIB_HOUR)
+    measured, measured_rest = parts(amounts.measured, KIB_HOUR)
+    whole, rest = parts(amounts.cost, BILLION) if amounts.cost is not None else (None, None)
+    return UsageRecord(
+        period=period,
+        corrects=corrects,
+        type=kind,
+        start=stay.start,
+        end=stay.end,
+        snapshot_uuid=uuid,
+        microseconds=amounts.microseconds,
+        allocated_kib_hours=allocated,
+        allocated_rest=allocated_rest,
+        measured_kib_hours=measured,
+        measured_rest=measured_rest,
+        unmeasured_microseconds=amounts.unmeasured,
+        cost_whole=whole,
+        cost_rest=rest,
+        currency=currency,
+        **dict(zip((*PLACE, *NAMES, *SIZES), (*stay.place, *stay.names, *stay.sizes), strict=True)),
+    )
+
+
+def _corrections(
+    period: UsagePeriod, uuid: UUID, entries: list[Entry], first: datetime, prices: PriceList
+) -> Iterator[UsageRecord]:
+    """By what the records of earlier periods are wrong about one VM snapshot, now that more is known of it."""
+    closed = UsagePeriod.objects.filter(end__gt=first, start__lt=period.start).order_by("number")
+    recorded = _recorded(uuid)
+    for earlier in closed:
+        right: dict[tuple[Place, int], _Billed] = {
+            (place, kind): _Billed(stay.amounts(kind), stay, stay.currency(kind))
+            for place, stay in stays(entries, earlier.start, earlier.end, prices).items()
+            for kind in UsageType
+        }
+        wrong = recorded.get(earlier.pk, {})
+        for key in dict.fromkeys([*right, *wrong]):
+            known = right.get(key) or wrong[key]
+            is_right = right[key].amounts if key in right else NO_USE
+            missing = is_right.minus(wrong[key].amounts if key in wrong else NO_USE)
+            if not missing.is_nothing:
+                currency = known.currency or (wrong[key].currency if key in wrong else "")
+                yield _record(period, earlier, uuid, known.stay, UsageType(key[1]), missing, currency)
+
+
+def _recorded(uuid: UUID) -> dict[int, dict[tuple[Place, int], _Billed]]:
+    """What stands in the records of a VM snapshot, with corrections: by the period it was used in, place and type."""
+    found: dict[int, dict[tuple[Place, int], _Billed]] = {}
+    for row in UsageRecord.objects.filter(snapshot_uuid=uuid).order_by("pk"):
+        place = tuple(getattr(row, name) for name in PLACE)
+        names = tuple(getattr(row, name) for name in NAMES)
+        stay = Stay(place, row.start, row.end, names, (row.volume_bytes, row.estimated_bytes, row.measured_bytes))
+        billed = found.setdefault(row.corrects_id or row.period_id, {})
+        before = billed.get((place, row.type))
+        amounts = amounts_of(row) if before is None else before.amounts.plus(amounts_of(row))
+        billed[place, row.type] = _Billed(amounts, stay, row.currency or (before.currency if before else ""))
+    return found
+
+
+def _carry(period: UsagePeriod) -> None:
+    """Mark the events with which the next closing begins: of each VM snapshot the last one so far, while it is there."""
+    same = UsageEvent.objects.filter(snapshot_uuid=OuterRef("snapshot_uuid"), period__isnull=False)
+    later = Exists(same.filter(Q(at__gt=OuterRef("at")) | Q(at=OuterRef("at"), pk__gt=OuterRef("pk"))))
+    UsageEvent.objects.filter(later, carried=True).update(carried=False)
+    UsageEvent.objects.filter(~later, period=period, alive=True).update(carried=True)

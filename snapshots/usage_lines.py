@@ -1,0 +1,75 @@
+"""Usage events as lines: what happened to one VM snapshot after the other, so that memory does not grow with their number.
+
+Who closes a period and who shows the open one read the same lines.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from heapq import merge
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Min, QuerySet
+
+from snapshots.models import UsageEvent, UsagePrice, UsageRecord
+from snapshots.models.usage import NAMES, PLACE, SIZES
+from snapshots.usage_arithmetic import BILLION, KIB_HOUR, Amounts, Entry, Price, PriceList, whole_of
+
+CHUNK = 2000
+COLUMNS = ("snapshot_uuid", "at", "pk", "alive", *PLACE, *NAMES, *SIZES)
+NAMES_AT = 4 + len(PLACE)
+SIZES_AT = NAMES_AT + len(NAMES)
+
+
+def lines(
+    carried: QuerySet[UsageEvent], new: QuerySet[UsageEvent], start: datetime
+) -> Iterator[tuple[UUID, list[Entry], datetime | None]]:
+    """The events of each VM snapshot, in order: the one carried over from before `start`, and the new ones.
+
+    For one with new events from before `start` it is all its events, since what was carried says nothing of a VM snapshot
+    that was gone at `start`; the last value is then the time of the first new one.
+    """
+    late = first_late(new, start)
+    for uuid, rows in groupby(merge(_in_order(carried), _in_order(new)), key=itemgetter(0)):
+        known = list(rows)
+        if uuid in late:
+            earlier = UsageEvent.objects.filter(snapshot_uuid=uuid, period__isnull=False)
+            known = sorted({*known, *_in_order(earlier)}, key=itemgetter(1, 2))
+        yield uuid, [_entry(row) for row in known], late.get(uuid)
+
+
+def first_late(new: QuerySet[UsageEvent], start: datetime) -> dict[UUID, datetime]:
+    """VM snapshots with new events from before `start`, with the time of the first of them."""
+    return dict(new.filter(at__lt=start).order_by().values_list("snapshot_uuid").annotate(first=Min("at")))
+
+
+def _in_order(rows: QuerySet[UsageEvent]) -> Iterator[tuple[Any, ...]]:
+    return iter(rows.order_by("snapshot_uuid", "at", "pk").values_list(*COLUMNS).iterator(CHUNK))
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    return Entry(row[1], row[3], row[4:NAMES_AT], row[NAMES_AT:SIZES_AT], row[SIZES_AT:])
+
+
+def price_list() -> PriceList:
+    """All prices there are."""
+    return PriceList(
+        Price(row.type, row.unit, row.pool_uuid, row.billionths, row.currency, row.valid_from, row.valid_until)
+        for row in UsagePrice.objects.all()
+    )
+
+
+def amounts_of(row: UsageRecord) -> Amounts:
+    """What a record says."""
+    cost = None
+    if row.cost_whole is not None and row.cost_rest is not None:
+        cost = whole_of(row.cost_whole, row.cost_rest, BILLION)
+    return Amounts(
+        row.microseconds,
+        whole_of(row.allocated_kib_hours, row.allocated_rest, KIB_HOUR),
+        whole_of(row.measured_kib_hours, row.measured_rest, KIB_HOUR),
+        row.unmeasured_microseconds,
+        cost,
+    )

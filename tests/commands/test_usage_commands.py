@@ -1,0 +1,151 @@
+"""`close_usage_periods` bills what is due; `prove_usage` shows that what was billed is what happened, or where not."""
+
+import io
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import time_machine
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+
+from snapshots.models import UsagePeriod, UsageRecord
+from tests.usage import GIB, Line, at, close
+
+pytestmark = pytest.mark.django_db
+
+
+def told(command: str, *arguments: str, now: str = "2026-03-04 01:00") -> str:
+    out = io.StringIO()
+    with time_machine.travel(at(now), tick=False):
+        call_command(command, *arguments, stdout=out)
+    return out.getvalue()
+
+
+@pytest.fixture
+def line() -> Line:
+    """A VM snapshot that was there from the first of March, 12:00 on."""
+    return Line(estimated_bytes=GIB, volume_bytes=2 * GIB).taken("2026-03-01 12:00")
+
+
+def test_closing_says_what_it_closed_and_then_that_nothing_is_due(line: Line) -> None:
+    said = told("close_usage_periods")
+    assert said.count("Closed: ") == 3
+    assert "Closed: 2026-03-01 00:00 to 2026-03-02 00:00 UTC, usage records: 2." in said
+    assert told("close_usage_periods") == "No period is due.\n"
+
+
+def test_the_proof_names_closed_and_open_time_and_their_sums(line: Line) -> None:
+    close("2026-03-04 00:10")
+    said = told("prove_usage")
+    assert (
+        "Closed periods 2026-03-01 00:00:00 UTC to 2026-03-04 00:00:00 UTC: 3 periods, 6 records equal 1 events."
+        in said
+    )
+    assert f"VM snapshot: 60.000000 hours, {120 * GIB} byte-hours allocated" in said
+    assert f"VM snapshot on primary storage: 60.000000 hours, {60 * GIB} byte-hours allocated" in said
+    assert (
+        "By the events alone, 2026-03-04 00:00:00 UTC to 2026-03-04 01:00:00 UTC:\n  VM snapshot: 1.000000 hours"
+        in said
+    )
+
+
+def test_a_range_is_proved_by_its_whole_periods_and_the_rest_is_told_by_the_events(line: Line) -> None:
+    close("2026-03-04 00:10")
+    said = told("prove_usage", "--from", "2026-03-01T18:00", "--to", "2026-03-03T06:00")
+    assert "Closed periods 2026-03-02 00:00:00 UTC to 2026-03-03 00:00:00 UTC: 1 periods" in said
+    assert said.count("  VM snapshot: 6.000000 hours") == 2
+
+
+def test_times_without_a_zone_are_in_that_of_the_periods(line: Line, settings: Any) -> None:
+    settings.USAGE_TIME_ZONE = "Europe/Berlin"
+    close("2026-03-04 00:10")
+    assert "2026-03-02 00:00:00 CET" in told("prove_usage", "--from", "2026-03-02")
+
+
+@pytest.mark.parametrize("wrong", ["yesterday", "2026-02-30"])
+def test_what_is_no_time_is_refused(line: Line, wrong: str) -> None:
+    with pytest.raises(CommandError, match="no time like"):
+        told("prove_usage", "--from", wrong)
+
+
+def test_without_any_usage_there_is_nothing_to_prove() -> None:
+    assert told("prove_usage") == "There is no usage to prove.\n"
+
+
+def test_events_that_came_late_are_told_and_wait_for_the_next_closing(line: Line) -> None:
+    close("2026-03-04 00:10")
+    Line().taken("2026-03-02 12:00")
+    assert "1 events came late" in told("prove_usage")
+    close("2026-03-05 00:10")
+    assert "came late" not in told("prove_usage", now="2026-03-05 01:00")
+
+
+def refused() -> str:
+    err = io.StringIO()
+    with (
+        time_machine.travel(at("2026-03-04 01:00"), tick=False),
+        pytest.raises(CommandError, match="differ: ") as raised,
+    ):
+        call_command("prove_usage", stdout=io.StringIO(), stderr=err)
+    assert raised.value.returncode == 1
+    return err.getvalue()
+
+
+def add(record: UsageRecord, **values: Any) -> None:
+    record.pk, record._state.adding = None, True
+    record.uuid = values.pop("uuid")
+    for name, value in values.items():
+        setattr(record, name, value)
+    record.save(force_insert=True)
+
+
+def test_a_record_too_many_is_found_and_named(line: Line) -> None:
+    close("2026-03-04 00:10")
+    add(UsageRecord.objects.filter(type=27).latest("start"), uuid=line.facts["machine_uuid"])
+    said = refused()
+    assert f"VM snapshot {line.uuid}, type 27, 2026-03-03 00:00 to 2026-03-04 00:00 UTC" in said
+
+
+def test_a_record_that_is_one_byte_microsecond_off_is_found(line: Line) -> None:
+    close("2026-03-04 00:10")
+    with connection.cursor() as cursor:
+        _let_change(cursor)
+        cursor.execute("UPDATE snapshots_usagerecord SET allocated_rest = allocated_rest + 1 WHERE type = 25")
+    assert refused().count("type 25") == 3
+
+
+def test_a_missing_record_and_one_in_the_wrong_period_are_found(line: Line) -> None:
+    close("2026-03-04 00:10")
+    first, second, third = UsagePeriod.objects.order_by("number")
+    with connection.cursor() as cursor:
+        _let_change(cursor)
+        cursor.execute("DELETE FROM snapshots_usagerecord WHERE period_id = %s", [first.pk])
+        cursor.execute("UPDATE snapshots_usagerecord SET period_id = %s WHERE period_id = %s", [third.pk, second.pk])
+    said = refused()
+    assert [said.count(f"{day}") for day in (first, second, third)] == [2, 2, 2]
+
+
+def test_a_gap_between_periods_is_found(line: Line) -> None:
+    close("2026-03-04 00:10")
+    with connection.cursor() as cursor:
+        _let_change(cursor)
+        cursor.execute("UPDATE snapshots_usageperiod SET start = %s WHERE number = 2", [at("2026-03-02 00:00:01")])
+    assert "there is a gap" in refused()
+
+
+def _let_change(cursor: Any) -> None:
+    """As somebody could who may do everything in the database."""
+    for table, name in (("usageperiod", "usage_period_is_closed"), ("usagerecord", "usage_record_is_final")):
+        for verb in ("update", "delete"):
+            place = f" ON snapshots_{table}" if connection.vendor == "postgresql" else ""
+            cursor.execute(f"DROP TRIGGER {name}_{verb}{place}")
+
+
+def test_the_tick_closes_what_is_due() -> None:
+    from snapshots.tasks import close_usage_periods
+
+    with patch("snapshots.services.usage_aggregation.close_due_periods") as closing:
+        close_usage_periods.delay()
+    closing.assert_called_once_with()
