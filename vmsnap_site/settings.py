@@ -198,6 +198,12 @@ STATICFILES_DIRS = [
     *((f"vendor/tabler/{part}", BASE_DIR / f"node_modules/@tabler/core/dist/{part}") for part in ("css", "img", "js")),
     ("vendor/htmx", BASE_DIR / "node_modules/htmx.org/dist"),
 ]
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.FileSystemFinder",
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "vmsnap_site.single_files.SingleFilesFinder",
+]
+STATICFILES_SINGLE = {"vendor/echarts/echarts.min.js": BASE_DIR / "node_modules/echarts/dist/echarts.min.js"}
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 
 from snapshots.choices import JobAction
 from snapshots.models import Job
+from snapshots.reading.chart_shapes import SeriesChart, TreeMap
 from snapshots.services.jobs import EVENT_NAMES
 
 register = template.Library()
@@ -30,6 +31,20 @@ def size(count: int | None) -> str:
     if unit == 0:
         return f"{count} {'byte' if count == 1 else 'bytes'}"
     return f"{amount:.1f}".removesuffix(".0") + f" {UNITS[unit]}"
+
+
+@register.filter
+def in_unit(value: float | None, chart: SeriesChart | TreeMap) -> str:
+    """A number of a chart with its unit: "1.5 GiB", "12.5 hours", "3.40 EUR"."""
+    if value is None:
+        return "not known"
+    if chart.unit == "bytes":
+        return size(round(value))
+    if chart.unit == "byte-hours":
+        return f"{size(round(value))} hours"
+    if chart.unit == "money":
+        return f"{value:,.2f} {chart.money}"
+    return f"{value:,.10g} {chart.unit}"
 
 
 def in_words(at: datetime) -> str:
