@@ -129,3 +129,11 @@ class UsageChange(TextChoices):
     RESIZE = "resize", "Size changed"
     TRANSFER = "transfer", "Moved"
     DELETE = "delete", "Gone"
+
+
+class SampleStep(TextChoices):
+    """How far apart the samples of a capacity series are."""
+
+    RAW = "raw", "As taken"
+    HOUR = "hour", "By hour"
+    DAY = "day", "By day"

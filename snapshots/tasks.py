@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from snapshots.services import job_runner, job_sweeper, sync_schedule
+from snapshots.services import capacity_samples, job_runner, job_sweeper, sync_schedule
 
 
 @shared_task(name="snapshots.run_job")
@@ -21,3 +21,9 @@ def sweep_jobs() -> None:
 def sync_due_hypervisors() -> None:
     """Order a reading of each endpoint."""
     sync_schedule.order_due_syncs()
+
+
+@shared_task(name="snapshots.sample_capacity")
+def sample_capacity() -> None:
+    """Write down how full pools are and what accounts hold."""
+    capacity_samples.sample()

@@ -14,6 +14,7 @@ from snapshots.choices import JobAction, SnapshotState, SnapshotType
 from snapshots.models import Job, VirtualMachine, VMSnapshot
 from snapshots.refusals import InvalidState
 from snapshots.services import snapshot_rules as rules
+from snapshots.services.capacity_rules import require_room
 from snapshots.services.jobs import active_job_of, open_job
 from snapshots.services.locked_targets import heed, operable_machine, operable_snapshot
 
@@ -141,7 +142,7 @@ def suggested_name() -> str:
 
 def _allocate(actor: Actor, machine: VirtualMachine, name: str, description: str, *, memory: bool) -> VMSnapshot:
     _require_free_name(machine, name)
-    return tree.allocate(
+    snapshot = tree.allocate(
         machine.pk,
         name=name,
         description=description,
@@ -149,6 +150,8 @@ def _allocate(actor: Actor, machine: VirtualMachine, name: str, description: str
         memory_bytes=machine.memory_bytes if memory else 0,
         created_by=actor.user,
     )
+    require_room(actor, machine, snapshot)
+    return snapshot
 
 
 def _require_free_name(machine: VirtualMachine, name: str) -> None:

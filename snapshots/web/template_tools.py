@@ -12,25 +12,17 @@ from django.utils.safestring import SafeString
 
 from snapshots.choices import JobAction
 from snapshots.models import Job
+from snapshots.naming import size_in_words
 from snapshots.reading.chart_shapes import SeriesChart, TreeMap
 from snapshots.services.jobs import EVENT_NAMES
 
 register = template.Library()
 
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
-
 
 @register.filter
 def size(count: int | None) -> str:
     """Bytes in the unit that suits them, powers of 1024: "1.5 GiB"."""
-    if count is None:
-        return "not measured"
-    amount, unit = float(count), 0
-    while abs(amount) >= 1024 and unit < len(UNITS) - 1:
-        amount, unit = amount / 1024, unit + 1
-    if unit == 0:
-        return f"{count} {'byte' if count == 1 else 'bytes'}"
-    return f"{amount:.1f}".removesuffix(".0") + f" {UNITS[unit]}"
+    return "not measured" if count is None else size_in_words(count)
 
 
 @register.filter
