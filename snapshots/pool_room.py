@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from django.conf import settings
-from django.db.models import F, Sum
+from django.db.models import F, QuerySet, Sum
 
 from snapshots.estimates import Growth
 from snapshots.models import MachineAllocation, PoolPolicy, StoragePool, Volume
@@ -86,27 +86,38 @@ def rooms_of(pools: Iterable[StoragePool]) -> dict[int, PoolRoom]:
     """How full these pools are, by key. Three queries, whatever their number."""
     wanted = {pool.pk: pool for pool in pools}
     policies = {row.pool_id: row for row in PoolPolicy.objects.filter(pool__in=wanted)}
-    sums = MachineAllocation.objects.filter(pool__in=wanted).order_by().values("pool_id")
-    allocated = {row["pool_id"]: row for row in sums.annotate(**ALLOCATION_SUMS)}
+    sums = sums_by(MachineAllocation.objects.filter(pool__in=wanted), "pool_id")
     loose = loose_bytes(wanted)
     return {
         pk: PoolRoom(
             pool,
-            volume_bytes=_of(allocated, pk, "volumes") + loose.get(pk, 0),
-            estimated_bytes=_of(allocated, pk, "estimated"),
-            measured_bytes=allocated[pk]["measured"] if pk in allocated else None,
+            volume_bytes=sums[pk].volume_bytes + loose.get(pk, 0),
+            estimated_bytes=sums[pk].estimated_bytes,
+            measured_bytes=sums[pk].measured_bytes,
             **policy_in_force(policies.get(pk)),
         )
         for pk, pool in wanted.items()
     }
 
 
-ALLOCATION_SUMS: dict[str, Any] = {
-    "volumes": Sum("volume_bytes"),
-    "estimated": Sum(F("disk_bytes") + F("memory_bytes")),
-    "measured": Sum("measured_bytes"),
-}
-"""The sums over rows of `MachineAllocation`."""
+class Held(NamedTuple):
+    """What some machines have, in bytes: volumes, the estimate of their VM snapshots, and what is measured of these, None
+    where nothing is."""
+
+    volume_bytes: int = 0
+    estimated_bytes: int = 0
+    measured_bytes: int | None = None
+
+
+def sums_by(rows: QuerySet[MachineAllocation], column: str) -> defaultdict[Any, Held]:
+    """What these rows hold, by the values of a column; nothing for values that are not there. One query."""
+    found = rows.order_by().values_list(column)
+    sums = found.annotate(
+        volumes=Sum("volume_bytes"),
+        estimated=Sum(F("disk_bytes") + F("memory_bytes")),
+        measured=Sum("measured_bytes"),
+    )
+    return defaultdict(Held, {key: Held(*held) for key, *held in sums})
 
 
 def policy_in_force(policy: PoolPolicy | None) -> dict[str, Any]:
@@ -137,7 +148,3 @@ def growth_by_pool(volumes: Sequence[Volume], growth: Growth) -> dict[int, int]:
     if volumes:
         parts[volumes[0].pool_id] += growth.memory_bytes
     return {pool: size for pool, size in parts.items() if pool is not None}
-
-
-def _of(sums: dict[int | None, Any], pk: int, name: str) -> int:
-    return int(sums[pk][name]) if pk in sums else 0

@@ -1,22 +1,21 @@
 """How full pools are and what accounts hold, written down over time.
 
-Each tick adds one raw sample per pool and account. The last of each hour that has ended is kept as that hour's, the last of
-these of each UTC day as that day's, and what is older than it is kept for goes. Ticks are cut into slots, one sample a slot,
-and every roll-up has its place: two processes at once, a tick that comes twice or late, and a clock that was set back write
-nothing double.
+Each tick adds one raw sample per pool and account. The last of each hour that has ended is kept as that hour's, the last
+of these of each UTC day as that day's, and what is older than it is kept for goes. Time is cut into slots, one sample a
+slot, and every roll-up has its place: two processes at once, a tick that comes twice or late, and a clock that was set
+back write nothing double.
 """
 
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, Min
+from django.db.models import Max
 from django.utils import timezone
 
 from snapshots.choices import SampleStep
 from snapshots.models import CapacitySample, MachineAllocation, StoragePool
-from snapshots.pool_room import ALLOCATION_SUMS, rooms_of
+from snapshots.pool_room import rooms_of, sums_by
 
 BATCH = 500
 COPIED = ("pool_id", "account_id", "total_bytes", "free_bytes", "volume_bytes", "estimated_bytes", "measured_bytes")
@@ -47,15 +46,10 @@ def take_samples(now: datetime) -> None:
         )
         for room in pools.values()
     ]
-    owned = MachineAllocation.objects.filter(machine__account__isnull=False).order_by().values("machine__account_id")
+    owned = MachineAllocation.objects.filter(machine__account__isnull=False)
     taken += [
-        CapacitySample(
-            account_id=row["machine__account_id"],
-            volume_bytes=row["volumes"],
-            estimated_bytes=row["estimated"],
-            measured_bytes=row["measured"],
-        )
-        for row in owned.annotate(**ALLOCATION_SUMS)
+        CapacitySample(account_id=account, **held._asdict())
+        for account, held in sums_by(owned, "machine__account_id").items()
     ]
     for row in taken:
         row.step, row.at = SampleStep.RAW, at
@@ -66,22 +60,18 @@ def roll_up(fine: SampleStep, coarse: SampleStep, now: datetime) -> None:
     """Keep the last sample of each hour or day that has ended, from the newest one that is rolled up already."""
     rolled = CapacitySample.objects.filter(step=coarse).aggregate(newest=Max("at"))["newest"]
     samples = CapacitySample.objects.filter(step=fine, at__lt=begin_of(coarse, now))
-    begin = rolled or samples.aggregate(oldest=Min("at"))["oldest"]
-    if begin is None:
-        return
-    rows = samples.filter(at__gte=begin).order_by("pool_id", "account_id", "at")
-    for _, of_one in groupby(
-        rows.iterator(BATCH), key=lambda row: (row.pool_id, row.account_id, begin_of(coarse, row.at))
-    ):
-        *_, last = of_one
-        CapacitySample.objects.bulk_create(
-            [
-                CapacitySample(
-                    step=coarse, at=begin_of(coarse, last.at), **{name: getattr(last, name) for name in COPIED}
-                )
-            ],
-            ignore_conflicts=True,
-        )
+    if rolled is not None:
+        samples = samples.filter(at__gte=rolled)
+    rows = samples.order_by("pool_id", "account_id", "at").iterator(BATCH)
+    last_of_each = {(row.pool_id, row.account_id, begin_of(coarse, row.at)): row for row in rows}
+    CapacitySample.objects.bulk_create(
+        [
+            CapacitySample(step=coarse, at=begin, **{name: getattr(row, name) for name in COPIED})
+            for (_, _, begin), row in last_of_each.items()
+        ],
+        BATCH,
+        ignore_conflicts=True,
+    )
 
 
 def let_go(now: datetime) -> None:
