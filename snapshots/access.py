@@ -101,6 +101,13 @@ def visible_domains(person: Person) -> QuerySet[Domain]:
     )
 
 
+def administered_domains(person: Person) -> QuerySet[Domain]:
+    """Domains the person administers, those below included."""
+    if not isinstance(person, User) or not person.is_active:
+        return Domain.objects.none()
+    return Domain.objects.all() if is_root_admin(person) else Domain.objects.filter(_administered_above(person, "path"))
+
+
 def visible_accounts(person: Person) -> QuerySet[Account]:
     """Accounts the person is a member of or administers."""
     if not isinstance(person, User) or not person.is_active:

@@ -36,7 +36,8 @@ TAKEN = (SnapshotState.READY, SnapshotState.REVERTING, SnapshotState.EXPUNGING)
 
 
 class Booking(NamedTuple):
-    """What counts in limits: VM snapshots that are ours and not lost, and the bytes they are estimated to hold."""
+    """What counts in limits: VM snapshots that are ours, not lost, and not such as could not be taken; and the bytes they
+    are estimated to hold."""
 
     snapshots: int
     estimated_bytes: int
@@ -118,19 +119,20 @@ def _books(machine: VirtualMachine, snapshots: list[VMSnapshot], volumes: list[V
         volume_bytes=sum(volume.capacity_bytes for volume in volumes),
         machine_memory_bytes=machine.memory_bytes,
     )
-    counted = [row for row in snapshots if row.counts and row.present]
+    ours = [row for row in snapshots if row.counts and row.present]
+    counted = [row.pk for row in ours if row.limited]
     return MachineBooks(
         machine,
-        Booking(len(counted), share_of(estimate, [row.pk for row in counted])),
+        Booking(len(counted), share_of(estimate, counted)),
         _allocated(snapshots, volumes, estimate),
-        _billed(machine, machine.account, counted, volumes, estimate) if machine.account else {},
+        _billed(machine, machine.account, ours, volumes, estimate) if machine.account else {},
     )
 
 
 def _billed(
     machine: VirtualMachine,
     account: Account,
-    counted: list[VMSnapshot],
+    ours: list[VMSnapshot],
     volumes: list[Volume],
     estimate: MachineEstimate,
 ) -> dict[UUID, Billed]:
@@ -160,7 +162,7 @@ def _billed(
             taken=row.state in TAKEN,
             adopted=row.origin == Origin.ELSEWHERE,
         )
-        for row in counted
+        for row in ours
     }
 
 

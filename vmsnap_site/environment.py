@@ -47,6 +47,10 @@ def number(name: str, default: float, *, least: float = 0) -> float:
 def whole(name: str, default: int, *, least: int = 0) -> int:
     """A whole number not below `least`."""
     value = number(name, default, least=least)
+    raw = os.environ.get(PREFIX + name, "").strip().lstrip("+-")
+    if raw.isascii() and raw.isdigit():
+        # Bytes of large installations are more than a floating point number can tell apart.
+        return int(os.environ[PREFIX + name])
     if value != int(value):
         raise ImproperlyConfigured(f"{PREFIX}{name} must be a whole number.")
     return int(value)

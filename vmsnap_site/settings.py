@@ -308,6 +308,16 @@ SYNC_EVERY_SECONDS = env.number("SYNC_EVERY_SECONDS", 30, least=1)
 WATCH_LOST_AFTER_SECONDS = env.number("WATCH_LOST_AFTER_SECONDS", 20, least=0.1)
 HYPERVISOR_TIMEOUT_SECONDS = env.number("HYPERVISOR_TIMEOUT_SECONDS", 30, least=0.1)
 SNAPSHOTS_PER_MACHINE = env.whole("SNAPSHOTS_PER_MACHINE", 10, least=-1)
+# Limits where an account or a domain has none of its own; -1 does not limit. Sizes in bytes.
+LIMIT_ACCOUNT_SNAPSHOTS = env.whole("LIMIT_ACCOUNT_SNAPSHOTS", -1, least=-1)
+LIMIT_ACCOUNT_BYTES = env.whole("LIMIT_ACCOUNT_BYTES", -1, least=-1)
+LIMIT_DOMAIN_SNAPSHOTS = env.whole("LIMIT_DOMAIN_SNAPSHOTS", -1, least=-1)
+LIMIT_DOMAIN_BYTES = env.whole("LIMIT_DOMAIN_BYTES", -1, least=-1)
+LIMIT_AGE_DAYS = env.whole("LIMIT_AGE_DAYS", -1, least=-1)
+ADMINS_MAY_EXCEED_LIMITS = env.yes("ADMINS_MAY_EXCEED_LIMITS", False)
+# How often VM snapshots that are too old are looked for, and how often the books are compared with the rows.
+EXPIRE_EVERY_SECONDS = env.number("EXPIRE_EVERY_SECONDS", 300, least=1)
+CHECK_BOOKS_EVERY_SECONDS = env.number("CHECK_BOOKS_EVERY_SECONDS", 3600, least=1)
 IDEMPOTENCY_KEEP_HOURS = env.number("IDEMPOTENCY_KEEP_HOURS", 24, least=1)
 
 # Storage pools: from where on a warning is shown and VM snapshots are refused, in percent of size × overcommit; a pool can
@@ -339,6 +349,16 @@ CELERY_BEAT_SCHEDULE = {
         "task": "snapshots.sample_capacity",
         "schedule": CAPACITY_SAMPLE_SECONDS,
         "options": {"expires": CAPACITY_SAMPLE_SECONDS},
+    },
+    "expire snapshots": {
+        "task": "snapshots.expire_snapshots",
+        "schedule": EXPIRE_EVERY_SECONDS,
+        "options": {"expires": EXPIRE_EVERY_SECONDS},
+    },
+    "check books": {
+        "task": "snapshots.check_books",
+        "schedule": CHECK_BOOKS_EVERY_SECONDS,
+        "options": {"expires": CHECK_BOOKS_EVERY_SECONDS},
     },
 }
 

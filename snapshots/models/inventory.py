@@ -59,9 +59,10 @@ class VirtualMachine(models.Model):
     question = models.TextField(blank=True)
     # Kept by `tree`, so that lists of thousands of machines need no join over snapshots.
     snapshot_count = models.PositiveIntegerField(default=0)
-    # Of those: made elsewhere and not adopted, and lost.
+    # Of those: made elsewhere and not adopted, lost, and never taken because that failed.
     unadopted_count = models.PositiveIntegerField(default=0)
     lost_count = models.PositiveIntegerField(default=0)
+    failed_count = models.PositiveIntegerField(default=0)
     # What of it stands in the use of limits at present, and in whose. Kept by `ledger`.
     booked_account = models.ForeignKey(Account, null=True, on_delete=models.PROTECT, related_name="+")
     booked_snapshots = models.PositiveIntegerField(default=0)
@@ -95,8 +96,9 @@ class VirtualMachine(models.Model):
 
     @property
     def counted(self) -> int:
-        """How many VM snapshots count in limits: those taken here or adopted, unless they are lost."""
-        return self.snapshot_count - self.unadopted_count - self.lost_count
+        """How many VM snapshots count in limits: those taken here or adopted, unless they are lost or their taking
+        failed."""
+        return self.snapshot_count - self.unadopted_count - self.lost_count - self.failed_count
 
     @property
     def abilities(self) -> Capabilities:

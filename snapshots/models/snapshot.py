@@ -102,8 +102,14 @@ class VMSnapshot(MPTTModel):  # type: ignore[misc]  # mptt carries no types
 
     @property
     def counts(self) -> bool:
-        """Whether it is ours: taken here, or adopted. Limits and usage count those that are also `present`."""
+        """Whether it is ours: taken here, or adopted. Usage counts those that are also `present`; limits leave out those
+        that `failed` as well."""
         return self.origin == Origin.VMSNAP or self.adopted_at is not None
+
+    @property
+    def limited(self) -> bool:
+        """Whether it counts in limits: it is ours, and was or may yet be taken, and is not lost."""
+        return self.counts and self.present and not self.failed
 
     @property
     def lost(self) -> bool:
@@ -114,6 +120,12 @@ class VMSnapshot(MPTTModel):  # type: ignore[misc]  # mptt carries no types
     def present(self) -> bool:
         """Whether it is not known to be gone from its hypervisor. One that is lost occupies nothing, and is not billed."""
         return self.error_code != GONE
+
+    @property
+    def failed(self) -> bool:
+        """Whether its taking failed and, as far as is known, nothing of it is on the hypervisor. Also while its row is
+        being deleted."""
+        return self.origin == Origin.VMSNAP and self.native_id == "" and self.error_code not in ("", GONE)
 
     @property
     def is_anchor(self) -> bool:

@@ -12,6 +12,7 @@ from django.db.models.functions import RowNumber
 from hypervisors.models import Hypervisor
 from snapshots.access import Person, administered_events, administered_machines
 from snapshots.choices import GONE, Origin
+from snapshots.limit_levels import Room, room_of_nobody, rooms_of
 from snapshots.models import Event, Job, VirtualMachine, VMSnapshot
 from snapshots.models.event import CORRECTIONS
 from snapshots.reading.machine_page import active_jobs_of
@@ -69,7 +70,7 @@ class MachineDrift:
 class DriftReport:
     """One page of machines that differ, by name; the machines that vanished last, and the last corrections. One more of the
     latter two than is shown is told by `more_vanished` and `more_corrections`. `busy` are the jobs under way on
-    the machines that differ, `hypervisors` what can be filtered by."""
+    the machines that differ, `rooms` the limits that hold for them, by account, `hypervisors` what can be filtered by."""
 
     page: Page[VirtualMachine]
     machines: list[MachineDrift]
@@ -79,6 +80,11 @@ class DriftReport:
     more_corrections: bool
     busy: dict[int, Job]
     hypervisors: list[Hypervisor]
+    rooms: dict[int, Room]
+
+    def room_of(self, machine: VirtualMachine) -> Room:
+        """The limits that hold for one of the machines that differ."""
+        return room_of_nobody() if machine.account_id is None else self.rooms[machine.account_id]
 
     @property
     def empty(self) -> bool:
@@ -92,7 +98,7 @@ class DriftReport:
 
 
 def drift_report(person: Person, query: DriftQuery) -> DriftReport:
-    """What the person administers. Seven queries at most beside those that find out who the person is."""
+    """What the person administers. Eight queries at most beside those that find out who the person is."""
     listed = _differing(person, query).select_related("hypervisor", "account__domain").defer("capabilities")
     shown = Paginator(listed.order_by("name", "id"), MACHINES_PER_PAGE).get_page(query.page)
     machines = list(shown.object_list)
@@ -111,6 +117,7 @@ def drift_report(person: Person, query: DriftQuery) -> DriftReport:
         corrections=put_right[:CORRECTIONS_SHOWN],
         more_corrections=len(put_right) > CORRECTIONS_SHOWN,
         busy=active_jobs_of([machine.pk for machine in machines]),
+        rooms=rooms_of([machine.account for machine in machines if machine.account is not None], person),
         hypervisors=list(Hypervisor.objects.filter(Exists(holding)).order_by("name")),
     )
 

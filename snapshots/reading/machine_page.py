@@ -4,8 +4,9 @@ Also the much smaller reading that a page in somebody's browser repeats to see w
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from uuid import UUID
 
@@ -14,7 +15,8 @@ from django.utils import timezone
 
 from snapshots.access import Person, is_root_admin, operable_accounts, visible_machines
 from snapshots.choices import ACTIVE_JOB_STATES, JobAction, JobState, SnapshotState
-from snapshots.estimates import MachineEstimate, estimate_machine
+from snapshots.estimates import NEW, Growth, MachineEstimate, estimate_machine, growth_by_take, share_of
+from snapshots.limit_levels import OLDEST_DAYS, Room, Wanted, room_of
 from snapshots.models import Event, Job, VirtualMachine, VMSnapshot, Volume
 from snapshots.reading.tree_layout import Row, lay_out
 from snapshots.refusals import NotVisible
@@ -32,12 +34,15 @@ class MachinePage:
     """One machine with everything its page shows.
 
     `snapshots` are the real ones in tree order, `current` is the one the machine stems from (None: from none),
-    `selected` the one whose details are shown. `recent_jobs` and `events` have the newest first. `may_operate`: whether
+    `selected` the one whose details are shown. `room` are the limits that hold for the machine, as far as `person` may see
+    where they come from. `recent_jobs` and `events` have the newest first. `may_operate`: whether
     this person may act on the machine at all.
     """
 
     machine: VirtualMachine
     may_operate: bool
+    person: Person
+    room: Room
     snapshots: list[VMSnapshot]
     current: VMSnapshot | None
     selected: VMSnapshot | None
@@ -65,6 +70,32 @@ class MachinePage:
             volume_bytes=sum(volume.capacity_bytes for volume in self.volumes),
             machine_memory_bytes=self.machine.memory_bytes,
         )
+
+    def taking(self, *, memory: bool) -> Wanted:
+        """What one more VM snapshot, taken now, takes of the limits."""
+        return Wanted(1, self.growth(memory=memory).counted_bytes)
+
+    def growth(self, *, memory: bool) -> Growth:
+        """What one more VM snapshot, taken now, would add to the estimate."""
+        return growth_by_take(
+            self.snapshots,
+            below=NEW if self.current is None else self.current.pk,
+            counted=[row.pk for row in self.snapshots if row.limited],
+            memory=memory,
+            volume_bytes=sum(volume.capacity_bytes for volume in self.volumes),
+            machine_memory_bytes=self.machine.memory_bytes,
+        )
+
+    def adoption_of(self, rows: Sequence[VMSnapshot]) -> Wanted:
+        """What adopting these takes of the limits."""
+        return Wanted(len(rows), share_of(self.estimate, [row.pk for row in rows]))
+
+    def expires_at(self, snapshot: VMSnapshot) -> datetime | None:
+        """When this VM snapshot will be too old and be deleted; None when it will not."""
+        days = self.room.age_days.value
+        if not 0 <= days <= OLDEST_DAYS or not snapshot.limited or snapshot.state != SnapshotState.READY:
+            return None
+        return snapshot.created_at + timedelta(days=days)
 
     @property
     def waiting(self) -> list[VMSnapshot]:
@@ -164,21 +195,21 @@ def machine_of(person: Person, machine_uuid: UUID) -> tuple[VirtualMachine, bool
 
 
 def machine_page(person: Person, machine_uuid: UUID, selected: UUID | None = None) -> MachinePage:
-    """Everything about one machine, with the current snapshot's details unless another one is named. Five queries.
+    """Everything about one machine, with the current snapshot's details unless another one is named. Six queries.
 
     A snapshot that is not there (any more) counts as not named. Raises `NotVisible`.
     """
     machine, may_operate = machine_of(person, machine_uuid)
-    return _page(machine, may_operate, selected)
+    return _page(person, machine, may_operate, selected)
 
 
 def page_of_snapshot(person: Person, snapshot_uuid: UUID) -> tuple[MachinePage, VMSnapshot]:
-    """The page of the machine that has this snapshot, with it selected. Five queries. Raises `NotVisible`."""
+    """The page of the machine that has this snapshot, with it selected. Six queries. Raises `NotVisible`."""
     with_it = VMSnapshot.objects.filter(machine=OuterRef("pk"), uuid=snapshot_uuid, parent__isnull=False)
     machine = _machines(person).filter(Exists(with_it)).first()
     if machine is None:
         raise NotVisible("There is no such VM snapshot.")
-    page = _page(machine, _may_operate(person, machine), snapshot_uuid)
+    page = _page(person, machine, _may_operate(person, machine), snapshot_uuid)
     if page.selected is None or page.selected.uuid != snapshot_uuid:
         raise NotVisible("There is no such VM snapshot.")
     return page, page.selected
@@ -232,7 +263,7 @@ def _jobs(machine: VirtualMachine) -> QuerySet[Job]:
     return Job.objects.filter(machine=machine).select_related("requested_by").order_by("-created_at", "-pk")
 
 
-def _page(machine: VirtualMachine, may_operate: bool, selected_uuid: UUID | None) -> MachinePage:
+def _page(person: Person, machine: VirtualMachine, may_operate: bool, selected_uuid: UUID | None) -> MachinePage:
     snapshots: list[VMSnapshot] = list(
         VMSnapshot.objects.filter(machine=machine, parent__isnull=False).select_related("created_by").order_by("lft")
     )
@@ -246,6 +277,8 @@ def _page(machine: VirtualMachine, may_operate: bool, selected_uuid: UUID | None
     return MachinePage(
         machine=machine,
         may_operate=may_operate,
+        person=person,
+        room=room_of(machine.account, person),
         snapshots=snapshots,
         current=current,
         selected=selected or (snapshots[-1] if snapshots else None),

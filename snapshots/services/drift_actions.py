@@ -12,7 +12,7 @@ from snapshots.access import SYSTEM, Actor
 from snapshots.choices import Origin, SnapshotState
 from snapshots.models import Event, VirtualMachine, VMSnapshot
 from snapshots.naming import some_of
-from snapshots.services import events
+from snapshots.services import events, limit_rules, limits
 from snapshots.services import snapshot_rules as rules
 from snapshots.services.jobs import active_job_of
 from snapshots.services.locked_targets import heed, operable_machine, operable_snapshot
@@ -22,25 +22,29 @@ NAMED_AT_MOST = 5
 
 
 @transaction.atomic
-def adopt_snapshot(actor: Actor, *, snapshot: VMSnapshot) -> VMSnapshot:
+def adopt_snapshot(actor: Actor, *, snapshot: VMSnapshot, exceed_limits: bool = False) -> VMSnapshot:
     """Make a VM snapshot made elsewhere ours: from now on it counts in limits and usage, and is marked lost rather than
-    forgotten when it vanishes. One that is adopted already stays as it is."""
+    forgotten when it vanishes. One that is adopted already stays as it is. Raises `LimitExceeded`, unless `exceed_limits`
+    was chosen by somebody who may."""
     snapshot, machine = operable_snapshot(actor, snapshot.pk)
     if snapshot.adopted_at is not None:
         return snapshot
     heed(rules.why_not_adopt(machine, snapshot))
     _adopt(actor, machine, [snapshot])
+    limits.require_room(actor, machine, exceed=exceed_limits)
     snapshot.refresh_from_db()
     return snapshot
 
 
 @transaction.atomic
-def adopt_machine(actor: Actor, *, machine: VirtualMachine) -> list[VMSnapshot]:
-    """Adopt all VM snapshots of the machine that were made elsewhere and can be; none when not all of them have room."""
+def adopt_machine(actor: Actor, *, machine: VirtualMachine, exceed_limits: bool = False) -> list[VMSnapshot]:
+    """Adopt all VM snapshots of the machine that were made elsewhere and can be; none when not all of them have room
+    (`LimitExceeded`), unless `exceed_limits` was chosen by somebody who may."""
     machine = operable_machine(actor, machine.pk)
     waiting = list(_waiting(machine.pk))
     heed(rules.why_not_adopt_all(machine, waiting))
     _adopt(actor, machine, waiting)
+    limits.require_room(actor, machine, exceed=exceed_limits)
     return list(VMSnapshot.objects.filter(pk__in=[row.pk for row in waiting]).order_by("created_at", "pk"))
 
 
@@ -70,18 +74,22 @@ def adopt_found(machine: VirtualMachine) -> None:
     waiting = list(_waiting(machine.pk))
     if not waiting or _is_elsewhere_too(machine):
         return
-    machine.refresh_from_db(fields=["snapshot_count", "unadopted_count"])
-    room = len(waiting)
-    while room and rules.why_not_another(machine, machine.counted, room) is not None:
-        room -= 1
-    _adopt(SYSTEM, machine, waiting[:room])
-    if room < len(waiting):
-        _tell_of_left(machine, waiting[room:])
+    machine.refresh_from_db(fields=["snapshot_count", "unadopted_count", "lost_count", "failed_count"])
+    room = limits.locked_room(machine)
+    fitting = [
+        wanted.snapshots
+        for wanted in limits.adoption_of(machine, waiting)
+        if not limit_rules.stopping(machine, room, wanted)
+    ]
+    count = max(fitting, default=0)
+    _adopt(SYSTEM, machine, waiting[:count])
+    if count < len(waiting):
+        _tell_of_left(machine, waiting[count:])
 
 
 def _tell_of_left(machine: VirtualMachine, left: list[VMSnapshot]) -> None:
     named = some_of([row.name for row in left], NAMED_AT_MOST)
-    detail = f"{machine.name} has as many VM snapshots as it may have. Made elsewhere and not adopted: {named}."
+    detail = f"There is no room for more VM snapshots of {machine.name}. Made elsewhere and not adopted: {named}."
     told = Event.objects.filter(machine=machine, action=LEFT_UNADOPTED).order_by("-at", "-pk").first()
     if told is None or told.detail != detail:
         events.record(SYSTEM, LEFT_UNADOPTED, level=Event.Level.WARNING, machine=machine, detail=detail)

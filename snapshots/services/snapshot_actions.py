@@ -13,8 +13,8 @@ from snapshots.access import Actor
 from snapshots.choices import JobAction, SnapshotState, SnapshotType
 from snapshots.models import Job, VirtualMachine, VMSnapshot
 from snapshots.refusals import InvalidState
+from snapshots.services import capacity_rules, limits
 from snapshots.services import snapshot_rules as rules
-from snapshots.services.capacity_rules import require_room
 from snapshots.services.jobs import active_job_of, open_job
 from snapshots.services.locked_targets import heed, operable_machine, operable_snapshot
 
@@ -28,12 +28,14 @@ def request_create(
     description: str = "",
     memory: bool = False,
     quiesce: bool = False,
+    exceed_limits: bool = False,
 ) -> Job:
-    """Take a VM snapshot. The job's `snapshot` is the new row, Allocated. Also raises `Invalid` and `NameTaken`."""
+    """Take a VM snapshot. The job's `snapshot` is the new row, Allocated. Also raises `Invalid`, `NameTaken`, and
+    `LimitExceeded`, unless `exceed_limits` was chosen by somebody who may, and `CapacityExceeded`."""
     name, description = rules.clean_name(name), rules.clean_description(description)
     machine = operable_machine(actor, machine.pk)
-    heed(rules.why_not_create(machine, active_job_of(machine.pk), machine.counted, memory=memory, quiesce=quiesce))
-    snapshot = _allocate(actor, machine, name, description, memory=memory)
+    heed(rules.why_not_create(machine, active_job_of(machine.pk), memory=memory, quiesce=quiesce))
+    snapshot = _allocate(actor, machine, name, description, memory=memory, exceed=exceed_limits)
     return open_job(
         actor,
         JobAction.CREATE_SNAPSHOT,
@@ -50,12 +52,14 @@ def request_revert(
     snapshot: VMSnapshot,
     power: PowerAfterRevert | None = None,
     safety_snapshot: bool = False,
+    exceed_limits: bool = False,
 ) -> Job:
     """Put the machine back to the snapshot.
 
     `power` None means the natural choice where there is no question (`AS_SNAPSHOT`), and raises `InvalidState` where
     the user has to choose. With `safety_snapshot` a VM snapshot of the present state is taken first, with memory when the
-    machine runs and can keep it; the revert is given up when that fails.
+    machine runs and can keep it; the revert is given up when that fails. It counts in limits: raises `LimitExceeded`,
+    unless `exceed_limits` was chosen by somebody who may, and `CapacityExceeded`.
     """
     snapshot, machine = operable_snapshot(actor, snapshot.pk)
     heed(rules.why_not_revert(machine, active_job_of(machine.pk), snapshot, power))
@@ -68,13 +72,14 @@ def request_revert(
     arguments: dict[str, object] = {"power": (power or PowerAfterRevert.AS_SNAPSHOT).value}
     if safety_snapshot:
         memory = safety_holds_memory(machine)
-        heed(rules.why_not_create(machine, None, machine.counted, memory=memory, quiesce=False))
+        heed(rules.why_not_create(machine, None, memory=memory, quiesce=False))
         safety = _allocate(
             actor,
             machine,
             _free_safety_name(machine, snapshot),
             f"Taken before reverting to “{snapshot.name}”.",
             memory=memory,
+            exceed=exceed_limits,
         )
         arguments |= {"safety_snapshot": str(safety.uuid), "memory": memory}
     tree.set_state(snapshot.pk, SnapshotState.REVERTING)
@@ -140,7 +145,9 @@ def suggested_name() -> str:
     return timezone.now().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _allocate(actor: Actor, machine: VirtualMachine, name: str, description: str, *, memory: bool) -> VMSnapshot:
+def _allocate(
+    actor: Actor, machine: VirtualMachine, name: str, description: str, *, memory: bool, exceed: bool
+) -> VMSnapshot:
     _require_free_name(machine, name)
     snapshot = tree.allocate(
         machine.pk,
@@ -150,7 +157,8 @@ def _allocate(actor: Actor, machine: VirtualMachine, name: str, description: str
         memory_bytes=machine.memory_bytes if memory else 0,
         created_by=actor.user,
     )
-    require_room(actor, machine, snapshot)
+    limits.require_room(actor, machine, exceed=exceed)
+    capacity_rules.require_room(actor, machine, snapshot)
     return snapshot
 
 

@@ -3,14 +3,11 @@
 Each `why_not_…` returns None, or the refusal that the request would meet. Services raise it; pages ask the same
 question beforehand to disable a button with the reason. They read the given objects only and never query.
 
-`busy` is the machine's active job, `count` how many of its VM snapshots count: those taken here or adopted. Limits of
-accounts and domains will join in `why_not_another`.
+`busy` is the machine's active job. Limits are the matter of `limit_rules`.
 """
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-
-from django.conf import settings
 
 from hypervisors.capabilities import Ability
 from hypervisors.records import PowerAfterRevert
@@ -20,7 +17,6 @@ from snapshots.naming import some_of
 from snapshots.refusals import (
     Invalid,
     InvalidState,
-    LimitExceeded,
     NameTaken,
     NotSupported,
     Refusal,
@@ -63,28 +59,6 @@ def why_not_sync(machine: VirtualMachine, busy: Job | None) -> Refusal | None:
     return busy_refusal(busy) if busy is not None else None
 
 
-def why_not_another(machine: VirtualMachine, count: int, wanted: int = 1) -> Refusal | None:
-    """Whether there is room for more VM snapshots on the machine."""
-    most = settings.SNAPSHOTS_PER_MACHINE
-    if most >= 0 and count + wanted > most:
-        return LimitExceeded(
-            f"{machine.name} has {_counted_in_words(machine, count)} and may have {most}"
-            f"{f', so there is no room for {wanted}' if wanted > 1 else ''}. Delete one that is no longer needed; "
-            "the maximum per machine is set by the operators of this installation.",
-            level="machine",
-            limit=most,
-            used=count,
-        )
-    return None
-
-
-def _counted_in_words(machine: VirtualMachine, count: int) -> str:
-    if count == machine.snapshot_count:
-        return f"{count} VM snapshot{'' if count == 1 else 's'}"
-    counting = "VM snapshot that counts" if count == 1 else "VM snapshots that count"
-    return f"{count} {counting} (those made elsewhere do once they are adopted)"
-
-
 def why_not_memory(machine: VirtualMachine) -> Refusal | None:
     """Whether the memory can be kept with a snapshot of the machine as it is now."""
     if machine.power_state not in (PowerState.RUNNING, PowerState.SUSPENDED):
@@ -106,9 +80,7 @@ def why_not_quiesce(machine: VirtualMachine) -> Refusal | None:
     return _unless(machine.abilities.quiesce)
 
 
-def why_not_create(
-    machine: VirtualMachine, busy: Job | None, count: int, *, memory: bool, quiesce: bool
-) -> Refusal | None:
+def why_not_create(machine: VirtualMachine, busy: Job | None, *, memory: bool, quiesce: bool) -> Refusal | None:
     """Whether this VM snapshot can be taken."""
     if refusal := why_not_any(machine, busy):
         return refusal
@@ -121,10 +93,10 @@ def why_not_create(
     if refusal := _why_not_unknown(machine):
         return refusal
     if memory:
-        return why_not_memory(machine) or why_not_another(machine, count)
+        return why_not_memory(machine)
     if quiesce:
-        return why_not_quiesce(machine) or why_not_another(machine, count)
-    return why_not_disk_only(machine) or why_not_another(machine, count)
+        return why_not_quiesce(machine)
+    return why_not_disk_only(machine)
 
 
 def _why_not_unknown(machine: VirtualMachine) -> Refusal | None:
@@ -133,12 +105,11 @@ def _why_not_unknown(machine: VirtualMachine) -> Refusal | None:
     return None
 
 
-def why_not_take_any(machine: VirtualMachine, busy: Job | None, count: int) -> Refusal | None:
+def why_not_take_any(machine: VirtualMachine, busy: Job | None) -> Refusal | None:
     """Whether some kind of VM snapshot can be taken: for the button that opens the dialog."""
     return (
         why_not_any(machine, busy)
         or _why_not_unknown(machine)
-        or why_not_another(machine, count)
         or (why_not_disk_only(machine) if why_not_memory(machine) and why_not_quiesce(machine) else None)
     )
 
@@ -284,14 +255,14 @@ def why_not_adopt(machine: VirtualMachine, snapshot: VMSnapshot) -> Refusal | No
         return None
     if snapshot.state != SnapshotState.READY:
         return _state_refusal(snapshot, "adopted", "Only one that is Ready can be.")
-    return _why_not_trusted(machine) or why_not_another(machine, machine.counted)
+    return _why_not_trusted(machine)
 
 
 def why_not_adopt_all(machine: VirtualMachine, waiting: Sequence[VMSnapshot]) -> Refusal | None:
     """Whether all of these, made elsewhere and Ready, can be made ours."""
     if not waiting:
         return InvalidState(f"{machine.name} has no VM snapshot that could be adopted.")
-    return _why_not_trusted(machine) or why_not_another(machine, machine.counted, len(waiting))
+    return _why_not_trusted(machine)
 
 
 def _why_not_trusted(machine: VirtualMachine) -> Refusal | None:

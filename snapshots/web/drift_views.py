@@ -11,11 +11,12 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from snapshots.access import visible_hypervisors
+from snapshots.limit_levels import Wanted
 from snapshots.models import VMSnapshot
 from snapshots.reading.drift_report import DriftReport, MachineDrift, drift_report
 from snapshots.reading.machine_page import machine_of, page_of_snapshot
 from snapshots.refusals import reason
-from snapshots.services import drift_actions, endpoints, machine_actions
+from snapshots.services import drift_actions, endpoints, limit_rules, machine_actions
 from snapshots.services import snapshot_rules as rules
 from snapshots.web.answers import accepted, actor_of, by_htmx, done, for_admins, for_root_admins, signed_in, wanted_back
 from snapshots.web.forms import DriftFilterForm, uuid_or_none
@@ -81,12 +82,17 @@ def sync_everything(request: HttpRequest) -> HttpResponse:
 def _row(report: DriftReport, found: MachineDrift) -> MachineRow:
     machine, busy = found.machine, report.busy.get(found.machine.pk)
     waiting = rules.why_not_adopt_all(machine, found.made_elsewhere) if found.made_elsewhere else None
-    room = rules.why_not_another(machine, machine.counted, machine.unadopted_count)
+    room = report.room_of(machine)
+    # What they hold is not read for this list: a limit of bytes is seen here once it is used up.
+    full = limit_rules.why_not_another(machine, room)
+    full_for_all = limit_rules.why_not_another(machine, room, Wanted(machine.unadopted_count))
     return MachineRow(
         found=found,
-        made_elsewhere=[SnapshotRow(row, reason(rules.why_not_adopt(machine, row))) for row in found.made_elsewhere],
+        made_elsewhere=[
+            SnapshotRow(row, reason(rules.why_not_adopt(machine, row) or full)) for row in found.made_elsewhere
+        ],
         lost=[SnapshotRow(row, reason(rules.why_not_acknowledge(row, busy))) for row in found.lost],
-        why_not_all=reason(waiting or room),
+        why_not_all=reason(waiting or full_for_all),
         why_not_sync=reason(rules.why_not_sync(machine, busy)),
     )
 

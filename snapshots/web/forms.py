@@ -42,6 +42,7 @@ class TakeForm(NameForm):
     kind = forms.ChoiceField(
         choices=KINDS, widget=forms.RadioSelect, error_messages={"required": "Choose what to keep."}
     )
+    exceed_limits = forms.BooleanField(required=False)
 
 
 class RevertForm(AnsweringForm):
@@ -51,6 +52,7 @@ class RevertForm(AnsweringForm):
         required=False, choices=[(choice.value, choice.value) for choice in PowerAfterRevert], widget=forms.RadioSelect
     )
     safety_snapshot = forms.BooleanField(required=False)
+    exceed_limits = forms.BooleanField(required=False)
 
     @property
     def power_chosen(self) -> PowerAfterRevert | None:

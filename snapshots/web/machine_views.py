@@ -234,6 +234,7 @@ def _details(page: MachinePage, selected: UUID | None) -> dict[str, Any]:
         context["parent"] = page.parent_of(snapshot)
         context["snapshot_offers"], _ = offers.explained(page, offers.snapshot_offers(page, snapshot))
         context["estimated_bytes"] = page.estimate.freed_bytes[snapshot.pk]
+        context["expires_at"] = page.expires_at(snapshot)
         context["estimated_total"] = page.estimate.total_bytes
     return context
 

@@ -10,7 +10,9 @@ from snapshots.choices import PowerState
 from snapshots.models import VMSnapshot, Volume
 from snapshots.reading.machine_page import MachinePage
 from snapshots.refusals import Refusal, VMBusy, reason
+from snapshots.services import limit_rules
 from snapshots.services import snapshot_rules as rules
+from snapshots.web.limit_rows import in_the_way
 
 # The elements of the machine's page that say what stands against everything: a notice, or the bar of the job under way.
 COMMON_REASON_ID = "common-reason"
@@ -67,7 +69,7 @@ def explained(page: MachinePage, offered: Iterable[Offer]) -> tuple[list[Offer],
 
 def take_offer(page: MachinePage) -> Offer:
     """Take a VM snapshot."""
-    refusal = rules.why_not_take_any(page.machine, page.busy, page.machine.counted)
+    refusal = rules.why_not_take_any(page.machine, page.busy) or in_the_way(page, page.taking(memory=False)).stops
     address = reverse("take_snapshot", args=[page.machine.uuid])
     return Offer("take", "Take VM snapshot", "camera", address, _reason(page, refusal))
 
@@ -97,7 +99,9 @@ def drift_offers(page: MachinePage) -> list[Offer]:
     """What is offered beside the notices about the machine: adopt everything made elsewhere, consolidate its disks."""
     machine, offers = page.machine, []
     if len(page.waiting) > 1:
-        refusal = rules.why_not_adopt_all(machine, page.waiting)
+        refusal = rules.why_not_adopt_all(machine, page.waiting) or limit_rules.why_not_another(
+            machine, page.room, page.adoption_of(page.waiting)
+        )
         address = reverse("adopt_machine", args=[machine.uuid])
         offers.append(
             Offer("adopt-all", f"Adopt all {len(page.waiting)}", "adopt", address, _reason(page, refusal), at_once=True)
@@ -134,13 +138,16 @@ def _of_drift(page: MachinePage, snapshot: VMSnapshot) -> list[Offer]:
             )
         ]
     if not snapshot.counts:
+        refusal = rules.why_not_adopt(page.machine, snapshot) or limit_rules.why_not_another(
+            page.machine, page.room, page.adoption_of([snapshot])
+        )
         return [
             Offer(
                 "adopt",
                 "Adopt",
                 "adopt",
                 reverse("adopt_snapshot", args=[snapshot.uuid]),
-                _reason(page, rules.why_not_adopt(page.machine, snapshot)),
+                _reason(page, refusal),
                 "It counts as taken here from now on. The hypervisor is not touched.",
                 at_once=True,
             )

@@ -1,10 +1,10 @@
 """What is done with VM snapshots: take, revert, delete, delete with descendants, rename. Each is a dialog that says what
 will happen, and a POST."""
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -14,12 +14,13 @@ from hypervisors.records import PowerAfterRevert
 from snapshots.choices import PowerState, SnapshotType
 from snapshots.models import VirtualMachine, VMSnapshot
 from snapshots.reading.machine_page import MachinePage, machine_page, page_of_snapshot
-from snapshots.refusals import Forbidden, NotVisible, Refusal
+from snapshots.refusals import Forbidden, NotVisible, Refusal, reason
 from snapshots.services import snapshot_actions
 from snapshots.services import snapshot_rules as rules
 from snapshots.web import offers
 from snapshots.web.answers import accepted, actor_of, dialog, refused, signed_in, status_of
 from snapshots.web.forms import NameForm, RevertForm, TakeForm
+from snapshots.web.limit_rows import InTheWay, in_the_way, limit_rows
 
 NAMES_SHOWN = 30
 
@@ -37,7 +38,7 @@ def show_snapshot(request: HttpRequest, snapshot_uuid: UUID) -> HttpResponse:
 def take_snapshot(request: HttpRequest, machine_uuid: UUID) -> HttpResponse:
     """Take a VM snapshot."""
     page = machine_page(request.user, machine_uuid)
-    kinds = _kinds(page.machine)
+    kinds = _kinds(page)
     status = 200
     if request.method == "POST":
         form, status = TakeForm(request.POST), 422
@@ -51,6 +52,7 @@ def take_snapshot(request: HttpRequest, machine_uuid: UUID) -> HttpResponse:
                     description=values["description"],
                     memory=values["kind"] == "memory",
                     quiesce=values["kind"] == "quiesce",
+                    exceed_limits=values["exceed_limits"],
                 )
                 return accepted(request, job, _back(page))
             except (Forbidden, NotVisible) as refusal:
@@ -59,13 +61,14 @@ def take_snapshot(request: HttpRequest, machine_uuid: UUID) -> HttpResponse:
                 form.take_refusal(refusal)
                 status = status_of(refusal)
     else:
-        natural = next((kind["value"] for kind in (kinds[1], kinds[0], kinds[2]) if not kind["why_not"]), "")
+        natural = next((kind.value for kind in (kinds[1], kinds[0], kinds[2]) if not kind.why_not), "")
         form = TakeForm(initial={"name": snapshot_actions.suggested_name(), "kind": natural})
     context = {
         "page": page,
         "form": form,
         "kinds": kinds,
-        "limit": settings.SNAPSHOTS_PER_MACHINE,
+        "limit_rows": limit_rows(page),
+        "exceeded": next((kind.limit.why_not for kind in kinds if kind.limit.may_exceed), ""),
         "title": f"Take a VM snapshot of {page.machine.name}",
         "address": reverse("take_snapshot", args=[machine_uuid]),
         "back": _back(page),
@@ -82,7 +85,8 @@ def revert_snapshot(request: HttpRequest, snapshot_uuid: UUID) -> HttpResponse:
     powers = _powers(page.machine, snapshot)
     must_choose = rules.power_choice_needed(page.machine, snapshot)
     safety_memory = snapshot_actions.safety_holds_memory(page.machine)
-    no_safety = rules.why_not_create(page.machine, None, page.machine.counted, memory=safety_memory, quiesce=False)
+    limit = in_the_way(page, page.taking(memory=safety_memory))
+    no_safety = rules.why_not_create(page.machine, None, memory=safety_memory, quiesce=False) or limit.stops
     status = 200
     if request.method == "POST":
         form, status = RevertForm(request.POST), 422
@@ -93,6 +97,7 @@ def revert_snapshot(request: HttpRequest, snapshot_uuid: UUID) -> HttpResponse:
                     snapshot=snapshot,
                     power=form.power_chosen,
                     safety_snapshot=form.cleaned_data["safety_snapshot"],
+                    exceed_limits=form.cleaned_data["exceed_limits"],
                 )
                 return accepted(request, job, _back(page))
             except (Forbidden, NotVisible) as refusal:
@@ -102,13 +107,15 @@ def revert_snapshot(request: HttpRequest, snapshot_uuid: UUID) -> HttpResponse:
                 status = status_of(refusal)
     else:
         preset = "" if must_choose else powers[0]["value"]
-        form = RevertForm(initial={"power": preset, "safety_snapshot": no_safety is None})
+        form = RevertForm(initial={"power": preset, "safety_snapshot": no_safety is None and limit.refusal is None})
     context = _about(page, snapshot, "revert") | {
         "form": form,
         "powers": powers,
         "must_choose": must_choose,
         "safety_memory": safety_memory,
-        "no_safety": "" if no_safety is None else no_safety.detail,
+        "no_safety": reason(no_safety),
+        "limit_rows": limit_rows(page),
+        "exceeded": limit.why_not if limit.may_exceed else "",
         "title": f"Revert {page.machine.name}",
         "address": reverse("revert_snapshot", args=[snapshot_uuid]),
     }
@@ -196,8 +203,22 @@ def _about(page: MachinePage, snapshot: VMSnapshot, key: str) -> dict[str, Any]:
     }
 
 
-def _kinds(machine: VirtualMachine) -> list[dict[str, str]]:
-    """What can be kept, with what it means for the machine as it is now, and why not."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One way to take a VM snapshot: what it means for the machine as it is now, what it would add to the estimate in
+    bytes, and why not. `limit` is what the limits say to it."""
+
+    value: str
+    label: str
+    effect: str
+    added_bytes: int
+    why_not: str
+    limit: InTheWay
+
+
+def _kinds(page: MachinePage) -> list[Kind]:
+    """What can be kept."""
+    machine = page.machine
     runs = machine.power_state in (PowerState.RUNNING, PowerState.SUSPENDED)
     reasons = {
         "disk": rules.why_not_disk_only(machine),
@@ -213,15 +234,13 @@ def _kinds(machine: VirtualMachine) -> list[dict[str, str]]:
         "quiesce": "The guest is asked to write out its files first, so that the disks are clean. After a revert it starts "
         "as after an orderly stop.",
     }
-    return [
-        {
-            "value": value,
-            "label": label,
-            "effect": effects[value],
-            "why_not": "" if (refusal := reasons[value]) is None else refusal.detail,
-        }
-        for value, label in TakeForm.KINDS
-    ]
+    found = []
+    for value, label in TakeForm.KINDS:
+        memory = value == "memory"
+        limit = in_the_way(page, page.taking(memory=memory))
+        added = page.growth(memory=memory).total_bytes
+        found.append(Kind(value, label, effects[value], added, reason(reasons[value] or limit.stops), limit))
+    return found
 
 
 def _powers(machine: VirtualMachine, snapshot: VMSnapshot) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("snapshots", "0005_ledger"),
+        ("snapshots", "0007_limit_use_of_all"),
     ]
 
     operations = [
