@@ -4,13 +4,14 @@ allocated to it. Only the largest of each are shown by name; the others stand to
 
 from collections import defaultdict
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.db.models import F, QuerySet, Sum
 from django.urls import reverse
 
 from snapshots.access import Person, visible_machines
 from snapshots.estimates import estimate_machine
-from snapshots.models import Account, MachineAllocation, StoragePool, VirtualMachine, VMSnapshot
+from snapshots.models import Account, Domain, MachineAllocation, StoragePool, VirtualMachine, VMSnapshot
 from snapshots.pool_room import Held, sums_by
 from snapshots.reading.chart_shapes import Node, TreeMap
 
@@ -27,9 +28,18 @@ class _Machine:
     held: Held
 
 
-def space_map(person: Person, csv: str, *, account: Account | None = None, pool: StoragePool | None = None) -> TreeMap:
-    """What the person sees of who uses the space, in one account or pool or all. Five queries at most."""
+def space_map(
+    person: Person,
+    csv: str,
+    *,
+    domain: UUID | None = None,
+    account: Account | None = None,
+    pool: StoragePool | None = None,
+) -> TreeMap:
+    """What the person sees of who uses the space, in one domain, account or pool or all. Five queries at most."""
     rows = MachineAllocation.objects.filter(machine__in=visible_machines(person).values("pk"))
+    if domain is not None:
+        rows = rows.filter(machine__account__domain__uuid=domain)
     if account is not None:
         rows = rows.filter(machine__account=account)
     if pool is not None:
@@ -53,19 +63,25 @@ def _nodes(rows: QuerySet[MachineAllocation], *, in_one_pool: bool) -> list[Node
     accounts = {row.pk: row for row in Account.objects.filter(pk__in=largest).select_related("domain")}
     machines = _largest_machines(rows)
     parts = {} if in_one_pool else _snapshot_parts([machine for of in machines.values() for machine in of])
-    domains: dict[str, list[Node]] = defaultdict(list)
+    domains: dict[Domain | None, list[Node]] = defaultdict(list)
     for pk in largest:
         held = by_account[pk]
         shown = [_machine_node(machine, parts.get(machine.row.pk, [])) for machine in machines[pk]]
         nodes = [*shown, *_others(_size(held), shown, "machines")]
         if pk is None:
-            domains[""].append(Node("no account", _size(held), "machines of nobody", "", nodes))
+            domains[None].append(Node("no account", _size(held), "machines of nobody", "", nodes))
         else:
             address = reverse("account_capacity", args=[accounts[pk].uuid])
-            domains[accounts[pk].domain.name].append(Node(accounts[pk].name, _size(held), "account", address, nodes))
+            domains[accounts[pk].domain].append(Node(accounts[pk].name, _size(held), "account", address, nodes))
     found = [
-        Node(name or "no domain", sum(node.value for node in nodes), "domain", "", nodes)
-        for name, nodes in domains.items()
+        Node(
+            "no domain" if domain is None else domain.name,
+            sum(node.value for node in nodes),
+            "domain",
+            "" if domain is None else f"{reverse('capacity')}?domain={domain.uuid}",
+            nodes,
+        )
+        for domain, nodes in domains.items()
     ]
     whole = sum(_size(held) for held in by_account.values())
     return [*found, *_others(whole, found, "accounts")]
