@@ -10,7 +10,7 @@ from django.db.models import F, QuerySet, Sum
 from django.urls import reverse
 
 from snapshots.access import Person, visible_machines
-from snapshots.estimates import estimate_machine
+from snapshots.estimates import estimate_machine, memory_held
 from snapshots.models import Account, Domain, MachineAllocation, StoragePool, VirtualMachine, VMSnapshot
 from snapshots.pool_room import Held, sums_by
 from snapshots.reading.chart_shapes import Node, TreeMap
@@ -24,8 +24,11 @@ SNAPSHOTS_READ = 200
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
+    """`with_memory`: the memory of its VM snapshots lies in what is looked at."""
+
     row: VirtualMachine
     held: Held
+    with_memory: bool
 
 
 def space_map(
@@ -52,17 +55,17 @@ def space_map(
             "account, the machine or the VM snapshot."
         ),
         unit="bytes",
-        nodes=_nodes(rows, in_one_pool=pool is not None),
+        nodes=_nodes(rows),
         csv=csv,
     )
 
 
-def _nodes(rows: QuerySet[MachineAllocation], *, in_one_pool: bool) -> list[Node]:
+def _nodes(rows: QuerySet[MachineAllocation]) -> list[Node]:
     by_account = sums_by(rows, "machine__account_id")
     largest = sorted(by_account, key=lambda pk: -_size(by_account[pk]))[:ACCOUNTS_SHOWN]
     accounts = {row.pk: row for row in Account.objects.filter(pk__in=largest).select_related("domain")}
     machines = _largest_machines(rows)
-    parts = {} if in_one_pool else _snapshot_parts([machine for of in machines.values() for machine in of])
+    parts = _snapshot_parts([machine for of in machines.values() for machine in of])
     domains: dict[Domain | None, list[Node]] = defaultdict(list)
     for pk in largest:
         held = by_account[pk]
@@ -95,15 +98,16 @@ def _largest_machines(rows: QuerySet[MachineAllocation]) -> dict[int | None, lis
             volumes=Sum("volume_bytes"),
             estimated=Sum(F("disk_bytes") + F("memory_bytes")),
             measured=Sum("measured_bytes"),
+            memory=Sum("memory_bytes"),
             size=Sum(F("volume_bytes") + F("disk_bytes") + F("memory_bytes")),
         )
         .order_by("-size", "machine_id")[:MACHINES_SHOWN]
     )
-    held = {pk: Held(volumes, estimated, measured) for pk, volumes, estimated, measured, _ in sums}
+    held = {pk: (Held(*of_machine), memory > 0) for pk, *of_machine, memory, _ in sums}
     found: dict[int | None, list[_Machine]] = defaultdict(list)
     machines = VirtualMachine.objects.filter(pk__in=held).defer("capabilities")
-    for row in sorted(machines, key=lambda row: -_size(held[row.pk])):
-        found[row.account_id].append(_Machine(row, held[row.pk]))
+    for row in sorted(machines, key=lambda row: -_size(held[row.pk][0])):
+        found[row.account_id].append(_Machine(row, *held[row.pk]))
     return found
 
 
@@ -116,9 +120,7 @@ def _snapshot_parts(machines: list[_Machine]) -> dict[int, list[Node]]:
     parts = {}
     for pk, tree in trees.items():
         machine = wanted[pk]
-        shares = estimate_machine(
-            tree, volume_bytes=machine.held.volume_bytes, machine_memory_bytes=machine.row.memory_bytes
-        ).shares
+        shares = _shares(machine, tree)
         largest = sorted(tree, key=lambda row: -shares[row.pk])[:SNAPSHOTS_SHOWN]
         parts[pk] = [
             Node(row.name, shares[row.pk], "VM snapshot", reverse("snapshot", args=[row.uuid]))
@@ -126,6 +128,16 @@ def _snapshot_parts(machines: list[_Machine]) -> dict[int, list[Node]]:
             if shares[row.pk]
         ]
     return parts
+
+
+def _shares(machine: _Machine, tree: list[VMSnapshot]) -> dict[int, int]:
+    """What each VM snapshot accounts for of what is looked at."""
+    memory_bytes = machine.row.memory_bytes
+    whole = estimate_machine(tree, volume_bytes=machine.held.volume_bytes, machine_memory_bytes=memory_bytes).shares
+    if machine.with_memory:
+        return dict(whole)
+    held = {row.pk: memory_held(row.type, row.memory_bytes, memory_bytes) for row in tree if row.present}
+    return {pk: share - held.get(pk, 0) for pk, share in whole.items()}
 
 
 def _machine_node(machine: _Machine, snapshots: list[Node]) -> Node:
