@@ -146,3 +146,11 @@ class PriceUnit(TextChoices):
     HOUR = "hour", "VM snapshot and hour"
     ALLOCATED = "allocated", "allocated GiB and hour"
     MEASURED = "measured", "measured GiB and hour"
+
+
+class SampleStep(TextChoices):
+    """How far apart the samples of a capacity series are."""
+
+    RAW = "raw", "As taken"
+    HOUR = "hour", "By hour"
+    DAY = "day", "By day"

@@ -87,6 +87,13 @@ class LimitExceeded(Refusal):
     title = "Limit reached"
 
 
+class CapacityExceeded(Refusal):
+    """A storage pool would become fuller than it may be. The sentence has the figures."""
+
+    code = "capacity_exceeded"
+    title = "The storage pool is too full"
+
+
 class KeyReused(Refusal):
     """The Idempotency-Key was used before for another request."""
 

@@ -2,7 +2,15 @@
 
 from celery import shared_task
 
-from snapshots.services import book_check, expiry, job_runner, job_sweeper, sync_schedule, usage_aggregation
+from snapshots.services import (
+    book_check,
+    capacity_samples,
+    expiry,
+    job_runner,
+    job_sweeper,
+    sync_schedule,
+    usage_aggregation,
+)
 
 
 @shared_task(name="snapshots.run_job")
@@ -39,3 +47,9 @@ def check_books() -> None:
 def close_usage_periods() -> None:
     """Bill the periods that are over."""
     usage_aggregation.close_due_periods()
+
+
+@shared_task(name="snapshots.sample_capacity")
+def sample_capacity() -> None:
+    """Write down how full pools are and what accounts hold."""
+    capacity_samples.sample()

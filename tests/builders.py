@@ -8,7 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from hypervisors.drivers.simulated.world import Disk, Machine, World, make_world
+from hypervisors.drivers.simulated.world import Disk, Machine, Pool, World, make_world
 from hypervisors.models import Hypervisor
 from hypervisors.records import PowerState
 from hypervisors.xen_simulator.process import XenSimulator
@@ -35,11 +35,16 @@ class Cloud:
     """A simulated hypervisor known to the product. `world` is the hypervisor's own side: what is done through it is done
     behind the product's back."""
 
-    def __init__(self, machines: tuple[Machine, ...] = MACHINES, name: str | None = None) -> None:
+    def __init__(
+        self,
+        machines: tuple[Machine, ...] = MACHINES,
+        name: str | None = None,
+        pools: tuple[Pool, ...] = (Pool(),),
+    ) -> None:
         self.name = name or f"world-{uuid.uuid4().hex[:12]}"
         folder = Path(settings.DATA_DIR) / "simulated"
         folder.mkdir(parents=True, exist_ok=True)
-        self.world: World = make_world(folder / f"{self.name}.sqlite3", machines)
+        self.world: World = make_world(folder / f"{self.name}.sqlite3", machines, pools)
         self.hypervisor: Hypervisor = endpoints.add_endpoint(
             SYSTEM, name=self.name, kind="simulated", address=self.name
         )

@@ -330,6 +330,19 @@ IDEMPOTENCY_KEEP_HOURS = env.number("IDEMPOTENCY_KEEP_HOURS", 24, least=1)
 USAGE_PERIOD = env.choice("USAGE_PERIOD", "day", ("hour", "day", "month"))
 USAGE_TIME_ZONE = env.zone("USAGE_TIME_ZONE", "UTC")
 USAGE_CLOSE_AFTER_SECONDS = env.number("USAGE_CLOSE_AFTER_SECONDS", 300)
+# Storage pools: from where on a warning is shown and VM snapshots are refused, in percent of size × overcommit; a pool can
+# have its own.
+POOL_WARNING_PERCENT = env.whole("POOL_WARNING_PERCENT", 80, least=1)
+POOL_THRESHOLD_PERCENT = env.whole("POOL_THRESHOLD_PERCENT", 90, least=1)
+POOL_OVERCOMMIT = env.number("POOL_OVERCOMMIT", 1.0, least=0.01)
+# How often pools and accounts are sampled, and how long samples, and their roll-ups by hour and by day, are kept.
+CAPACITY_SAMPLE_SECONDS = env.whole("CAPACITY_SAMPLE_SECONDS", 300, least=10)
+CAPACITY_RAW_KEEP_HOURS = env.whole("CAPACITY_RAW_KEEP_HOURS", 48, least=2)
+CAPACITY_HOURLY_KEEP_DAYS = env.whole("CAPACITY_HOURLY_KEEP_DAYS", 30, least=2)
+CAPACITY_DAILY_KEEP_DAYS = env.whole("CAPACITY_DAILY_KEEP_DAYS", 730, least=2)
+# What counts as stale: a VM snapshot this old, a machine with more than so many.
+STALE_AFTER_DAYS = env.whole("STALE_AFTER_DAYS", 30, least=1)
+STALE_PER_MACHINE = env.whole("STALE_PER_MACHINE", 5, least=1)
 
 CELERY_BEAT_SCHEDULE = {
     "sweep jobs": {
@@ -341,6 +354,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "snapshots.sync_due_hypervisors",
         "schedule": SYNC_EVERY_SECONDS,
         "options": {"expires": SYNC_EVERY_SECONDS},
+    },
+    "sample capacity": {
+        "task": "snapshots.sample_capacity",
+        "schedule": CAPACITY_SAMPLE_SECONDS,
+        "options": {"expires": CAPACITY_SAMPLE_SECONDS},
     },
     "expire snapshots": {
         "task": "snapshots.expire_snapshots",

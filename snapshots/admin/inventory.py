@@ -12,10 +12,12 @@ from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
 from snapshots.access import Actor
-from snapshots.admin.acting import ActingAdmin, ReadingAdmin
+from snapshots.admin.acting import ActingAdmin, ActingForm, ReadingAdmin
 from snapshots.admin.tenancy import account_choice
-from snapshots.models import Account, StoragePool, VirtualMachine, VMSnapshot, Volume
+from snapshots.models import Account, PoolPolicy, StoragePool, VirtualMachine, VMSnapshot, Volume
+from snapshots.pool_room import policy_in_force, rooms_of
 from snapshots.services import tenancy
+from snapshots.services.pool_policies import set_policy
 
 
 class AccountChosenForm(ActionForm):
@@ -135,26 +137,65 @@ class VolumeAdmin(AssigningAdmin):
         tenancy.assign_volume(actor, volume=row, account=account)
 
 
-@admin.register(StoragePool)
-class PoolAdmin(ReadingAdmin):
-    """Storage pools."""
+class PoolPolicyForm(ActingForm):
+    """How full the pool may become; what is left empty is the default of the installation."""
 
-    list_display = ("name", "hypervisor", "kind", "total", "free", "active", "missing_since", "synced_at")
+    warning_percent = forms.IntegerField(required=False, label="Warns above, %")
+    threshold_percent = forms.IntegerField(required=False, label="Refuses above, %")
+    overcommit = forms.DecimalField(
+        required=False, label="Overcommit", help_text="How many times its size may be allocated."
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        policy = PoolPolicy.objects.filter(pool=self.instance).first()
+        for name in POLICY:
+            self.fields[name].initial = getattr(policy, name, None)
+            default = policy_in_force(None)[name]
+            self.fields[name].widget.attrs["placeholder"] = f"default: {default}"
+
+
+POLICY = ("warning_percent", "threshold_percent", "overcommit")
+
+
+@admin.register(StoragePool)
+class PoolAdmin(ActingAdmin):
+    """Storage pools. What is read from the hypervisor is looked at; how full one may become is set here."""
+
+    may_change = True
+    form = PoolPolicyForm
+    list_display = ("name", "hypervisor", "kind", "total", "free", "fullness", "active", "missing_since", "synced_at")
     list_filter = ("hypervisor", "active")
     list_select_related = ("hypervisor",)
     search_fields = ("name", "native_id")
-    fields = (
+    readonly_fields = (
         "name",
         "hypervisor",
         "kind",
         "total",
         "free",
+        "fullness",
         "active",
         "native_id",
         "uuid",
         "missing_since",
         "synced_at",
     )
+    fieldsets = (
+        (None, {"fields": readonly_fields}),
+        (
+            "How full it may become",
+            {"fields": POLICY, "description": "In percent of its size times the overcommit. Empty: the default."},
+        ),
+    )
+
+    @admin.display(description="allocated")
+    def fullness(self, pool: StoragePool) -> str:
+        room = rooms_of([pool])[pool.pk]
+        return f"{_size(room.allocated_bytes)}, {room.percent} %" if room.percent is not None else "size unknown"
+
+    def change(self, actor: Actor, row: StoragePool, values: dict[str, Any]) -> None:
+        set_policy(actor, pool=row, **{name: values[name] for name in POLICY})
 
     @admin.display(description="size", ordering="total_bytes")
     def total(self, pool: StoragePool) -> str:

@@ -30,6 +30,7 @@ STATUS_OF_REFUSAL: dict[type[refusals.Refusal], int] = {
     refusals.InvalidState: 409,
     refusals.VolumesLocked: 409,
     refusals.LimitExceeded: 409,
+    refusals.CapacityExceeded: 409,
     refusals.NotSupported: 422,
     refusals.KeyReused: 422,
 }

@@ -1,7 +1,7 @@
 """The rows, one file per group of nouns. What must never be false is a database constraint here; rules that span rows
 are services."""
 
-from snapshots.models.capacity import MachineAllocation
+from snapshots.models.capacity import CapacitySample, MachineAllocation, PoolPolicy
 from snapshots.models.event import Event
 from snapshots.models.inventory import ImportRule, StoragePool, VirtualMachine, Volume
 from snapshots.models.job import IdempotencyKey, Job
@@ -13,6 +13,7 @@ from snapshots.models.usage import OpenUsage, UsageEvent, UsagePeriod, UsagePric
 __all__ = [
     "Account",
     "ApiToken",
+    "CapacitySample",
     "Domain",
     "Event",
     "IdempotencyKey",
@@ -23,6 +24,7 @@ __all__ = [
     "MachineAllocation",
     "Membership",
     "OpenUsage",
+    "PoolPolicy",
     "StoragePool",
     "UsageEvent",
     "UsagePeriod",

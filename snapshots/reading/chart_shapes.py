@@ -17,15 +17,15 @@ Tone = Literal["volumes", "estimate", "measured", "free", "used", "other"]
 class Series:
     """One row of numbers, one for each label, None where nothing is known.
 
-    `drawn`: "band" and "bar" stand upon those before them, "line" stands by itself. A line with `upon` is drawn above the
-    series of that name, so that it can be held against the band that begins at the same height. `tone` is the colour of
-    what it stands for.
+    `drawn`: "band" and "bar" stand upon those before them, "line" and "mark" (for names, which no line joins) by
+    themselves. One of these with `upon` is drawn above the series of that name, so that it can be held against the band
+    that begins at the same height. `tone` is the colour of what it stands for.
     """
 
     name: str
     values: Sequence[int | float | None]
     tone: Tone
-    drawn: Literal["band", "bar", "line"] = "band"
+    drawn: Literal["band", "bar", "line", "mark"] = "band"
     upon: str = ""
 
 

@@ -75,6 +75,12 @@ class MachinePage:
         """What one more VM snapshot, taken now, takes of the limits."""
         return Wanted(1, self.growth(memory=memory).counted_bytes)
 
+    @property
+    def measured_bytes(self) -> int | None:
+        """What the hypervisor measures of all of them together; None where it measures nothing."""
+        known = [row.measured_bytes for row in self.snapshots if row.present and row.measured_bytes is not None]
+        return sum(known) if known else None
+
     def growth(self, *, memory: bool) -> Growth:
         """What one more VM snapshot, taken now, would add to the estimate."""
         return growth_by_take(

@@ -18,7 +18,7 @@ from snapshots.choices import JobAction, SnapshotState, SnapshotType
 from snapshots.models import Job, VirtualMachine, VMSnapshot
 from snapshots.naming import some_of
 from snapshots.refusals import InvalidState
-from snapshots.services import limits
+from snapshots.services import capacity_rules, limits
 from snapshots.services import snapshot_rules as rules
 from snapshots.services.jobs import active_job_of, open_job
 from snapshots.services.locked_targets import heed, operable_machine, operable_snapshot
@@ -38,7 +38,7 @@ def request_create(
     exceed_limits: bool = False,
 ) -> Job:
     """Take a VM snapshot. The job's `snapshot` is the new row, Allocated. Also raises `Invalid`, `NameTaken`, and
-    `LimitExceeded`, unless `exceed_limits` was chosen by somebody who may."""
+    `LimitExceeded`, unless `exceed_limits` was chosen by somebody who may, and `CapacityExceeded`."""
     name, description = rules.clean_name(name), rules.clean_description(description)
     machine = operable_machine(actor, machine.pk)
     heed(rules.why_not_create(machine, active_job_of(machine.pk), memory=memory, quiesce=quiesce))
@@ -66,7 +66,7 @@ def request_revert(
     `power` None means the natural choice where there is no question (`AS_SNAPSHOT`), and raises `InvalidState` where
     the user has to choose. With `safety_snapshot` a VM snapshot of the present state is taken first, with memory when the
     machine runs and can keep it; the revert is given up when that fails. It counts in limits: raises `LimitExceeded`,
-    unless `exceed_limits` was chosen by somebody who may.
+    unless `exceed_limits` was chosen by somebody who may, and `CapacityExceeded`.
     """
     snapshot, machine = operable_snapshot(actor, snapshot.pk)
     heed(rules.why_not_revert(machine, active_job_of(machine.pk), snapshot, power))
@@ -182,6 +182,7 @@ def _allocate(
         created_by=actor.user,
     )
     limits.require_room(actor, machine, exceed=exceed)
+    capacity_rules.require_room(actor, machine, snapshot)
     return snapshot
 
 

@@ -1,6 +1,7 @@
 """What is done with VM snapshots: take, revert, delete one, with descendants or all, rename. Each is a dialog that says
 what will happen, and a POST."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from hypervisors.records import PowerAfterRevert
 from snapshots.choices import PowerState, SnapshotType
 from snapshots.models import VirtualMachine, VMSnapshot
 from snapshots.reading.machine_page import MachinePage, machine_page, page_of_snapshot
+from snapshots.reading.pool_effects import PoolEffect, pool_effects
 from snapshots.refusals import Forbidden, NotVisible, Refusal, reason
 from snapshots.services import snapshot_actions
 from snapshots.services import snapshot_rules as rules
@@ -21,8 +23,10 @@ from snapshots.web import offers
 from snapshots.web.answers import accepted, actor_of, dialog, refused, signed_in, status_of
 from snapshots.web.forms import NameForm, RevertForm, TakeForm, uuid_or_none
 from snapshots.web.limit_rows import InTheWay, in_the_way, limit_rows
+from snapshots.web.pool_rows import pool_rows, too_full
 
 NAMES_SHOWN = 30
+WAYS_TO_TAKE = (("without memory", False), ("with memory", True))
 
 
 @signed_in
@@ -38,7 +42,8 @@ def show_snapshot(request: HttpRequest, snapshot_uuid: UUID) -> HttpResponse:
 def take_snapshot(request: HttpRequest, machine_uuid: UUID) -> HttpResponse:
     """Take a VM snapshot."""
     page = machine_page(request.user, machine_uuid)
-    kinds = _kinds(page)
+    effects = pool_effects(page)
+    kinds = _kinds(page, effects)
     status = 200
     if request.method == "POST":
         form, status = TakeForm(request.POST), 422
@@ -68,6 +73,7 @@ def take_snapshot(request: HttpRequest, machine_uuid: UUID) -> HttpResponse:
         "form": form,
         "kinds": kinds,
         "limit_rows": limit_rows(page),
+        "pool_rows": pool_rows(effects, WAYS_TO_TAKE),
         "exceeded": next((kind.limit.why_not for kind in kinds if kind.limit.may_exceed), ""),
         "title": f"Take a VM snapshot of {page.machine.name}",
         "address": reverse("take_snapshot", args=[machine_uuid]),
@@ -86,7 +92,12 @@ def revert_snapshot(request: HttpRequest, snapshot_uuid: UUID) -> HttpResponse:
     must_choose = rules.power_choice_needed(page.machine, snapshot)
     safety_memory = snapshot_actions.safety_holds_memory(page.machine)
     limit = in_the_way(page, page.taking(memory=safety_memory))
-    no_safety = rules.why_not_create(page.machine, None, memory=safety_memory, quiesce=False) or limit.stops
+    effects = pool_effects(page)
+    no_safety = (
+        rules.why_not_create(page.machine, None, memory=safety_memory, quiesce=False)
+        or limit.stops
+        or too_full(effects, memory=safety_memory)
+    )
     status = 200
     if request.method == "POST":
         form, status = RevertForm(request.POST), 422
@@ -115,6 +126,7 @@ def revert_snapshot(request: HttpRequest, snapshot_uuid: UUID) -> HttpResponse:
         "safety_memory": safety_memory,
         "no_safety": reason(no_safety),
         "limit_rows": limit_rows(page),
+        "pool_rows": pool_rows(effects, [("with the safety snapshot", safety_memory)]),
         "exceeded": limit.why_not if limit.may_exceed else "",
         "title": f"Revert {page.machine.name}",
         "address": reverse("revert_snapshot", args=[snapshot_uuid]),
@@ -241,8 +253,8 @@ class Kind:
     limit: InTheWay
 
 
-def _kinds(page: MachinePage) -> list[Kind]:
-    """What can be kept."""
+def _kinds(page: MachinePage, effects: Sequence[PoolEffect]) -> list[Kind]:
+    """What can be kept, with `effects` on the storage pools."""
     machine = page.machine
     runs = machine.power_state in (PowerState.RUNNING, PowerState.SUSPENDED)
     reasons = {
@@ -250,7 +262,7 @@ def _kinds(page: MachinePage) -> list[Kind]:
         "memory": rules.why_not_memory(machine),
         "quiesce": rules.why_not_quiesce(machine),
     }
-    effects = {
+    meanings = {
         "disk": "The disks as they are at one moment. After a revert the guest starts as if its power had been cut then."
         if runs
         else "The disks as they are now. The machine is off, so they are at rest.",
@@ -264,7 +276,8 @@ def _kinds(page: MachinePage) -> list[Kind]:
         memory = value == "memory"
         limit = in_the_way(page, page.taking(memory=memory))
         added = page.growth(memory=memory).total_bytes
-        found.append(Kind(value, label, effects[value], added, reason(reasons[value] or limit.stops), limit))
+        stops = reasons[value] or limit.stops or too_full(effects, memory=memory)
+        found.append(Kind(value, label, meanings[value], added, reason(stops), limit))
     return found
 
 

@@ -26,6 +26,12 @@ def size(count: int | None) -> str:
 
 
 @register.filter
+def at_most(value: int, most: int) -> int:
+    """The number, or the most it may be."""
+    return min(value, most)
+
+
+@register.filter
 def in_unit(value: float | None, chart: SeriesChart | TreeMap) -> str:
     """A number of a chart with its unit: "1.5 GiB", "12.5 hours", "3.40 EUR"."""
     if value is None:

@@ -3,7 +3,15 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, path
 
-from snapshots.web import account_views, drift_views, import_views, job_views, machine_views, snapshot_views
+from snapshots.web import (
+    account_views,
+    capacity_views,
+    drift_views,
+    import_views,
+    job_views,
+    machine_views,
+    snapshot_views,
+)
 
 sign_in = LoginView.as_view(template_name="account/sign_in.html", redirect_authenticated_user=True)
 
@@ -35,6 +43,12 @@ urlpatterns: list[URLPattern] = [
     path("jobs/", job_views.list_jobs, name="job_list"),
     path("jobs/<uuid:job_uuid>/", job_views.show_job, name="job"),
     path("jobs/<uuid:job_uuid>/cancel/", job_views.cancel_job, name="cancel_job"),
+    path("dashboard/", capacity_views.show_dashboard, name="dashboard"),
+    path("capacity/", capacity_views.list_pools, name="capacity"),
+    path("capacity/pools/<uuid:pool_uuid>/", capacity_views.show_pool, name="pool_capacity"),
+    path("capacity/accounts/<uuid:account_uuid>/", capacity_views.show_account, name="account_capacity"),
+    path("capacity/machines/<uuid:machine_uuid>/", capacity_views.show_machine_growth, name="machine_capacity"),
+    path("capacity/stale/", capacity_views.list_stale, name="stale"),
     path("drift/", drift_views.show_drift, name="drift"),
     path("drift/sync/", drift_views.sync_everything, name="sync_everything"),
     path("import/", import_views.list_importable, name="import_machines"),

@@ -66,13 +66,15 @@
     return row.values.map((value, place) => (value === null || !below ? value : value + (below.values[place] || 0)));
   }
 
+  const alone = (row) => row.drawn === "line" || row.drawn === "mark";
+
   // The ticks of an axis are round in the unit that is written there, not in bytes.
   function scaleOf(numbers) {
     if (!isBytes(numbers.unit)) return { by: 1, unit: numbers.unit === "money" ? numbers.money : numbers.unit };
     const sums = numbers.labels.map((_, place) =>
-      numbers.series.reduce((sum, row) => (row.drawn === "line" ? sum : sum + (row.values[place] || 0)), 0),
+      numbers.series.reduce((sum, row) => (alone(row) ? sum : sum + (row.values[place] || 0)), 0),
     );
-    const lines = numbers.series.flatMap((row) => (row.drawn === "line" ? heights(row, numbers) : []));
+    const lines = numbers.series.flatMap((row) => (alone(row) ? heights(row, numbers) : []));
     const power = powerOf(Math.max(1, ...sums, ...lines, ...numbers.thresholds.map((line) => line.value)));
     return { by: 1024 ** power, unit: BINARY[power] + (numbers.unit === "byte-hours" ? " hours" : "") };
   }
@@ -85,6 +87,9 @@
       const tone = colours[row.tone];
       if (row.drawn === "bar") {
         return { name: row.name, type: "bar", stack: "all", data, itemStyle: { color: tone }, barMaxWidth: 48 };
+      }
+      if (row.drawn === "mark") {
+        return { name: row.name, type: "scatter", data, symbol: "diamond", symbolSize: 13, itemStyle: { color: tone }, z: 4 };
       }
       const line = { name: row.name, type: "line", data, symbol: "circle", symbolSize: 6, showSymbol: few };
       line.itemStyle = { color: tone };

@@ -51,7 +51,7 @@ def _trigger(vendor: str, name: str, verb: str, table: str) -> str:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("snapshots", "0005_ledger"),
+        ("snapshots", "0008_capacity"),
     ]
 
     operations = [

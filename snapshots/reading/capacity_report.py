@@ -1,0 +1,151 @@
+"""How full the storage pools are that a person sees, who of what they see holds how much, and when pools will be full.
+
+How full a pool is, in whole percent, everybody is told whose volumes lie in it: it decides whether their VM snapshots are
+taken. How many bytes are allocated in it altogether only root admins are told: it is what others hold. Everybody sees the
+bytes of their own machines. The number of queries is constant.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.core.paginator import Page, Paginator
+from django.db.models import F, QuerySet, Sum
+
+from hypervisors.models import Hypervisor
+from snapshots.access import Person, is_root_admin, visible_accounts, visible_machines, visible_pools
+from snapshots.models import Account, MachineAllocation, StoragePool, VirtualMachine
+from snapshots.pool_room import Held, PoolRoom, rooms_of, sums_by
+from snapshots.reading.capacity_series import forecasts_of
+from snapshots.reading.forecast import Forecast
+from snapshots.refusals import NotVisible
+
+POOLS_PER_PAGE = 25
+MACHINES_SHOWN = 100
+ACCOUNTS_SHOWN = 25
+ENDPOINTS_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """One pool as a person sees it: how full it is, what their machines hold there (`own`), and, for root admins, when it
+    will be full."""
+
+    room: PoolRoom
+    own: Held
+    forecast: Forecast | None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineHeld:
+    """What one machine holds."""
+
+    machine: VirtualMachine
+    held: Held
+
+    @property
+    def allocated_bytes(self) -> int:
+        """Volumes and the estimate of VM snapshots."""
+        return self.held.volume_bytes + self.held.estimated_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityReport:
+    """One page of pools by name; `sees_all`: the person is told what all hold together. `endpoints` and `accounts` are
+    those with the most, with what the person sees of them."""
+
+    page: Page[StoragePool]
+    pools: list[PoolView]
+    endpoints: list[tuple[Hypervisor, Held]]
+    accounts: list[tuple[Account, Held]]
+    sees_all: bool
+
+    @property
+    def any_simulated(self) -> bool:
+        """Whether some pool shown is on a simulated hypervisor."""
+        return any(view.room.pool.hypervisor.simulated for view in self.pools)
+
+
+def capacity_report(person: Person, number: int | str = 1) -> CapacityReport:
+    """One page. Ten queries at most, beside those that find out who the person is."""
+    rows = visible_pools(person).filter(missing_since=None).select_related("hypervisor").order_by("name", "pk")
+    page = Paginator(rows, POOLS_PER_PAGE).get_page(number)
+    pools = list(page.object_list)
+    page.object_list = pools
+    return CapacityReport(page, views_of(person, pools), _endpoints(person), _accounts(person), is_root_admin(person))
+
+
+def views_of(person: Person, pools: list[StoragePool]) -> list[PoolView]:
+    """These pools as the person sees them, in their order. Five queries at most."""
+    rooms = rooms_of(pools)
+    own = sums_by(allocations(person).filter(pool__in=[pool.pk for pool in pools]), "pool_id")
+    forecasts = forecasts_of(rooms.values()) if is_root_admin(person) else {}
+    return [PoolView(rooms[pool.pk], own[pool.pk], forecasts.get(pool.pk)) for pool in pools]
+
+
+def pool_view(person: Person, pool_uuid: UUID) -> PoolView:
+    """One pool. Raises `NotVisible`."""
+    pool = visible_pools(person).filter(uuid=pool_uuid).select_related("hypervisor").first()
+    if pool is None:
+        raise NotVisible("There is no such storage pool.")
+    return views_of(person, [pool])[0]
+
+
+def account_of(person: Person, account_uuid: UUID) -> tuple[Account, Held]:
+    """An account with what it holds in all pools. Two queries. Raises `NotVisible`."""
+    account = visible_accounts(person).filter(uuid=account_uuid).select_related("domain").first()
+    if account is None:
+        raise NotVisible("There is no such account.")
+    held = sums_by(MachineAllocation.objects.filter(machine__account=account), "machine__account_id")
+    return account, held[account.pk]
+
+
+def held_by(machine: VirtualMachine) -> Held:
+    """What a machine holds in all pools. One query."""
+    return sums_by(MachineAllocation.objects.filter(machine=machine), "machine_id")[machine.pk]
+
+
+def allocations(person: Person) -> QuerySet[MachineAllocation]:
+    """What the machines that the person sees hold."""
+    if is_root_admin(person):
+        return MachineAllocation.objects.all()
+    return MachineAllocation.objects.filter(machine__in=visible_machines(person).values("pk"))
+
+
+def machines_in_pool(person: Person, pool: StoragePool) -> list[MachineHeld]:
+    """The machines the person sees that hold most there. Two queries."""
+    return _largest(allocations(person).filter(pool=pool))
+
+
+def machines_of_account(account: Account) -> list[MachineHeld]:
+    """The machines of an account that hold most. Two queries."""
+    return _largest(MachineAllocation.objects.filter(machine__account=account))
+
+
+def _largest(rows: QuerySet[MachineAllocation]) -> list[MachineHeld]:
+    sums = (
+        rows.order_by()
+        .values_list("machine_id")
+        .annotate(
+            volumes=Sum("volume_bytes"),
+            estimated=Sum(F("disk_bytes") + F("memory_bytes")),
+            measured=Sum("measured_bytes"),
+            size=Sum(F("volume_bytes") + F("disk_bytes") + F("memory_bytes")),
+        )
+        .order_by("-size", "machine_id")[:MACHINES_SHOWN]
+    )
+    held = {pk: Held(volumes, estimated, measured) for pk, volumes, estimated, measured, _ in sums}
+    machines = VirtualMachine.objects.select_related("account__domain").defer("capabilities").in_bulk(held)
+    return [MachineHeld(machines[pk], of_machine) for pk, of_machine in held.items()]
+
+
+def _endpoints(person: Person) -> list[tuple[Hypervisor, Held]]:
+    sums = sums_by(allocations(person), "machine__hypervisor_id")
+    rows = Hypervisor.objects.defer("password").filter(pk__in=sums).order_by("name")
+    return [(row, sums[row.pk]) for row in rows[:ENDPOINTS_SHOWN]]
+
+
+def _accounts(person: Person) -> list[tuple[Account, Held]]:
+    sums = sums_by(allocations(person).filter(machine__account__isnull=False), "machine__account_id")
+    largest = sorted(sums, key=lambda pk: -(sums[pk].volume_bytes + sums[pk].estimated_bytes))[:ACCOUNTS_SHOWN]
+    rows = Account.objects.select_related("domain").in_bulk(largest)
+    return [(rows[pk], sums[pk]) for pk in largest]

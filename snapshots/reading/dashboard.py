@@ -1,0 +1,69 @@
+"""What a person should look at now: pools, stale VM snapshots, running jobs, recent events, drift. Each as far as the
+person's rights go; the number of queries is constant."""
+
+from dataclasses import dataclass
+
+from django.db.models import Q
+
+from snapshots.access import (
+    Person,
+    administered_machines,
+    is_admin,
+    visible_events,
+    visible_jobs,
+    visible_machines,
+    visible_pools,
+)
+from snapshots.choices import ACTIVE_JOB_STATES
+from snapshots.models import Event, Job
+from snapshots.pool_room import PoolRoom, rooms_of
+from snapshots.reading.stale import Stale, stale
+
+POOLS_LOOKED_AT = 200
+POOLS_SHOWN = 5
+STALE_SHOWN = 5
+JOBS_SHOWN = 8
+EVENTS_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class DriftCounts:
+    """How many machines that the person administers differ from their hypervisors, and how many vanished."""
+
+    differing: int
+    vanished: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """`pools` are the fullest; `drift` is None for those who administer nothing."""
+
+    machine_count: int
+    pools: list[PoolRoom]
+    pool_count: int
+    stale: Stale
+    jobs: list[Job]
+    events: list[Event]
+    drift: DriftCounts | None
+
+
+def dashboard(person: Person) -> Dashboard:
+    """The dashboard of one person. Sixteen queries at most, beside those that find out who the person is."""
+    pools = list(visible_pools(person).filter(missing_since=None).select_related("hypervisor")[:POOLS_LOOKED_AT])
+    fullest = sorted(rooms_of(pools).values(), key=lambda room: -(room.percent or 0))
+    jobs = visible_jobs(person).filter(state__in=ACTIVE_JOB_STATES).select_related("machine", "requested_by")
+    return Dashboard(
+        machine_count=visible_machines(person).count(),
+        pools=fullest[:POOLS_SHOWN],
+        pool_count=len(pools),
+        stale=stale(person, STALE_SHOWN),
+        jobs=list(jobs.order_by("-created_at", "-pk")[:JOBS_SHOWN]),
+        events=list(visible_events(person).select_related("machine").order_by("-at", "-pk")[:EVENTS_SHOWN]),
+        drift=_drift(person) if is_admin(person) else None,
+    )
+
+
+def _drift(person: Person) -> DriftCounts:
+    mine = administered_machines(person)
+    differing = mine.filter(Q(unadopted_count__gt=0) | Q(lost_count__gt=0))
+    return DriftCounts(differing.count(), mine.filter(missing_since__isnull=False).count())

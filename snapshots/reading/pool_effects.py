@@ -1,0 +1,32 @@
+"""What taking a VM snapshot would do to the storage pools of its machine, before it is asked for."""
+
+from dataclasses import dataclass
+
+from snapshots.pool_room import PoolRoom, growth_by_pool, rooms_of
+from snapshots.reading.machine_page import MachinePage
+
+
+@dataclass(frozen=True, slots=True)
+class PoolEffect:
+    """One pool as it is, and by how many bytes a VM snapshot would grow it: of the disks alone, and with memory."""
+
+    room: PoolRoom
+    disk_growth: int
+    memory_growth: int
+
+    @property
+    def percent_with_disk(self) -> int | None:
+        """How full it would be after one of the disks alone."""
+        return self.room.percent_with(self.disk_growth)
+
+    @property
+    def percent_with_memory(self) -> int | None:
+        """How full it would be after one with memory."""
+        return self.room.percent_with(self.memory_growth)
+
+
+def pool_effects(page: MachinePage) -> list[PoolEffect]:
+    """Of each pool that holds a volume of the machine, that of its first volume first. Three queries."""
+    pools = {volume.pool.pk: volume.pool for volume in page.volumes if volume.pool is not None}
+    disk, memory = (growth_by_pool(page.volumes, page.growth(memory=memory)) for memory in (False, True))
+    return [PoolEffect(room, disk[pk], memory[pk]) for pk, room in rooms_of(pools.values()).items()]
