@@ -233,6 +233,9 @@ SPECTACULAR_SETTINGS = {
         "SnapshotState": "snapshots.choices.SnapshotState",
         "JobState": "snapshots.choices.JobState",
         "HypervisorState": "hypervisors.models.Hypervisor.State",
+        "LimitKind": "snapshots.choices.LimitKind",
+        "LimitedPlace": ["account", "domain"],
+        "LimitSourcePlace": ["account", "domain", "default"],
     },
 }
 REST_KNOX = {"TOKEN_MODEL": "snapshots.ApiToken", "AUTO_REFRESH": False}

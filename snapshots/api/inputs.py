@@ -94,8 +94,8 @@ class NoInput(Input):
 
 
 EXCEED = (
-    "Go beyond a limit that is in the way. For admins of the domain whose limit it is, where the installation lets them; it "
-    "is written into the history. Everybody else is refused all the same."
+    "Go beyond a limit that is in the way. For admins of the domain whose limit it is, where the installation lets them; "
+    "it is written into the history. Everybody else is refused all the same."
 )
 
 

@@ -287,7 +287,7 @@ class DomainOutput(Output):
 class LimitSourceOutput(Output):
     """Where a limit comes from."""
 
-    level = serializers.ChoiceField(choices=[place.value for place in (Place.ACCOUNT, Place.DOMAIN, Place.DEFAULT)])
+    place = serializers.ChoiceField(choices=[place.value for place in (Place.ACCOUNT, Place.DOMAIN, Place.DEFAULT)])
     id = serializers.UUIDField(allow_null=True, help_text="Null for a default, and for a domain you do not see.")
     name = serializers.CharField(help_text="Empty where `id` is null.")
 
@@ -310,9 +310,9 @@ class LimitOutput(Output):
 class LimitsOutput(Output):
     """The limits of an account or a domain."""
 
-    id = _id("place.uuid", "The `id` of the account or domain.")
-    level = serializers.ChoiceField(choices=[Place.ACCOUNT.value, Place.DOMAIN.value])
-    name = serializers.CharField(source="place.name")
+    id = _id("on.uuid", "The `id` of the account or domain.")
+    place = serializers.ChoiceField(choices=[Place.ACCOUNT.value, Place.DOMAIN.value])
+    name = serializers.CharField(source="on.name")
     limits = LimitOutput(many=True)
 
 

@@ -1,4 +1,4 @@
-"""The limits REST shows: what holds at every account and domain a person sees, what is used of it, and where it comes from."""
+"""The limits REST shows: what holds at every account and domain a person sees, what is used, and where it comes from."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ def place_of(use: LimitUse) -> Account | Domain:
 
 
 def add_limits(rows: Sequence[LimitUse], person: Person) -> None:
-    """Give each of these rows of `places` its `place`, its `level` and its `limits`, and these the public id of where each
+    """Give each of these rows of `places` its `on`, its `place` and its `limits`, and these the public id of where each
     comes from. Three queries for any number of rows."""
     found = limits_at([place_of(row) for row in rows], person)
     sources = {limit.effective.source for limits in found.values() for limit in limits}
@@ -38,8 +38,8 @@ def add_limits(rows: Sequence[LimitUse], person: Person) -> None:
         ).values_list("pk", "uuid")
     }
     for row in rows:
-        row.place = place_of(row)  # type: ignore[attr-defined]  # what REST shows beside the row's own columns
-        row.level = Place.DOMAIN if row.account is None else Place.ACCOUNT  # type: ignore[attr-defined]  # likewise
+        row.on = place_of(row)  # type: ignore[attr-defined]  # what REST shows beside the row's own columns
+        row.place = Place.DOMAIN if row.account is None else Place.ACCOUNT  # type: ignore[attr-defined]  # likewise
         row.limits = [  # type: ignore[attr-defined]  # likewise
             {
                 "kind": limit.kind,
@@ -47,12 +47,12 @@ def add_limits(rows: Sequence[LimitUse], person: Person) -> None:
                 "effective": limit.effective.value,
                 "used": limit.used,
                 "source": {
-                    "level": limit.effective.source.place,
+                    "place": limit.effective.source.place,
                     "id": ids.get((limit.effective.source.place, limit.effective.source.key or 0))
                     if limit.effective.source.seen
                     else None,
                     "name": limit.effective.source.name if limit.effective.source.seen else "",
                 },
             }
-            for limit in found[row.place]  # type: ignore[attr-defined]  # set above
+            for limit in found[row.on]  # type: ignore[attr-defined]  # set above
         ]
