@@ -280,7 +280,7 @@ def _write_allocations(books: list[MachineBooks]) -> None:
             row = there.pop((book.machine.pk, pool), None)
             if row is None:
                 new.append(MachineAllocation(machine=book.machine, pool_id=pool, **allocated._asdict()))
-            elif _allocated_of(row) != allocated:
+            elif allocated_of(row) != allocated:
                 for name, value in allocated._asdict().items():
                     setattr(row, name, value)
                 changed.append(row)
@@ -290,7 +290,8 @@ def _write_allocations(books: list[MachineBooks]) -> None:
     MachineAllocation.objects.bulk_update(changed, Allocated._fields, BATCH)
 
 
-def _allocated_of(row: MachineAllocation) -> Allocated:
+def allocated_of(row: MachineAllocation) -> Allocated:
+    """What stands written."""
     return Allocated(*(getattr(row, name) for name in Allocated._fields))
 
 

@@ -27,7 +27,7 @@ def refusal_of(machine: VirtualMachine, room: Room, level: Level, wanted: Wanted
     there is one."""
     if not level.seen:
         return LimitExceeded(
-            f"A domain above {_lowest_seen(room)} has as many VM snapshots as it may have. Delete one that is no longer "
+            f"A domain above {_highest_seen(room)} has used up a limit of its own. Delete a VM snapshot that is no longer "
             "needed, or ask an admin of that domain.",
             level=Place.DOMAIN.value,
             kind=level.kind.value,
@@ -105,7 +105,7 @@ def _counted_in_words(machine: VirtualMachine) -> str:
     return f"{count} {counting}"
 
 
-def _lowest_seen(room: Room) -> str:
+def _highest_seen(room: Room) -> str:
     """The highest place that the person sees, as far as the way up is seen: "the domain engineering"."""
     seen = [level for level in room.shared if level.seen]
     return _owner(seen[-1]) if seen else "this machine's account"

@@ -25,7 +25,7 @@ PAGES = {
 REST = {
     "machines": 3, "machine": 3, "machine_snapshots": 6, "machine_tree": 5, "snapshots": 5, "snapshot": 5, "jobs": 3,
     "job": 3, "events": 3, "volumes": 3, "volume": 3, "hypervisors": 3, "hypervisor": 3, "pools": 3, "pool": 3,
-    "accounts": 3, "account": 3, "domains": 3, "domain": 3, "tokens": 3, "token": 3, "usage_records": 3,
+    "accounts": 3, "account": 3, "domains": 3, "domain": 3, "tokens": 3, "token": 3, "usage_records": 3, "limits": 4,
 }  # fmt: skip
 
 # Pages that only root admins have, read by one.
