@@ -3,7 +3,7 @@
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from snapshots.api import inventory_views, job_views, machine_views, snapshot_views, tenancy_views
+from snapshots.api import capacity_views, inventory_views, job_views, machine_views, snapshot_views, tenancy_views
 from snapshots.api.base_views import NothingHere
 
 app_name = "api"
@@ -39,6 +39,7 @@ version_1 = [
     path("hypervisors/<uuid:id>/sync/", inventory_views.HypervisorSync.as_view(), name="hypervisor_sync"),
     path("storage-pools/", inventory_views.PoolList.as_view(), name="pools"),
     path("storage-pools/<uuid:id>/", inventory_views.PoolDetail.as_view(), name="pool"),
+    path("storage-pools/<uuid:id>/capacity/", capacity_views.PoolCapacityView.as_view(), name="pool_capacity"),
     path("accounts/", tenancy_views.AccountList.as_view(), name="accounts"),
     path("accounts/<uuid:id>/", tenancy_views.AccountDetail.as_view(), name="account"),
     path("domains/", tenancy_views.DomainList.as_view(), name="domains"),

@@ -5,6 +5,7 @@ taken. How many bytes are allocated in it altogether only root admins are told: 
 bytes of their own machines. The number of queries is constant.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -33,6 +34,14 @@ class PoolView:
     room: PoolRoom
     own: Held
     forecast: Forecast | None
+    sees_all: bool
+
+    @property
+    def all(self) -> Held | None:
+        """What all hold there together; None for those who are not told."""
+        if not self.sees_all:
+            return None
+        return Held(self.room.volume_bytes, self.room.estimated_bytes, self.room.measured_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +87,18 @@ def views_of(person: Person, pools: list[StoragePool]) -> list[PoolView]:
     """These pools as the person sees them, in their order. Five queries at most."""
     rooms = rooms_of(pools)
     own = sums_by(allocations(person).filter(pool__in=[pool.pk for pool in pools]), "pool_id")
-    forecasts = forecasts_of(rooms.values()) if is_root_admin(person) else {}
-    return [PoolView(rooms[pool.pk], own[pool.pk], forecasts.get(pool.pk)) for pool in pools]
+    sees_all = is_root_admin(person)
+    forecasts = forecasts_of(rooms.values()) if sees_all else {}
+    return [PoolView(rooms[pool.pk], own[pool.pk], forecasts.get(pool.pk), sees_all) for pool in pools]
+
+
+def add_allocation(person: Person, pools: Sequence[StoragePool]) -> None:
+    """Give each of these rows its view `as_seen`, without a forecast. Four queries for any number of rows."""
+    rooms = rooms_of(pools)
+    own = sums_by(allocations(person).filter(pool__in=[pool.pk for pool in pools]), "pool_id")
+    for pool in pools:
+        view = PoolView(rooms[pool.pk], own[pool.pk], None, is_root_admin(person))
+        pool.as_seen = view  # type: ignore[attr-defined]  # an annotation, not a column
 
 
 def pool_view(person: Person, pool_uuid: UUID) -> PoolView:

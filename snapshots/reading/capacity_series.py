@@ -176,6 +176,7 @@ def machine_chart(machine: VirtualMachine, csv: str) -> SeriesChart:
         ],
         zoom=True,
         csv=csv,
+        stepped=True,
     )
 
 
