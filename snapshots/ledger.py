@@ -234,6 +234,18 @@ def shift_use(by_account: Mapping[int, Booking]) -> None:
     LimitUse.objects.bulk_update([*accounts.values(), *domains.values()], ("snapshots", "estimated_bytes"), BATCH)
 
 
+def move_use(account_pks: Collection[int], old: Collection[int], new: Collection[int]) -> None:
+    """The accounts are about to move: what they use is taken from the domains `old` above them and added to the domains
+    `new`; it stays with the accounts and with the domains that are in both. Locks both."""
+    accounts = lock_use(account_pks)
+    domains = lock_domain_use({*old, *new})
+    for pks, sign in ((set(old) - set(new), -1), (set(new) - set(old), 1)):
+        for pk in pks:
+            domains[pk].snapshots += sign * sum(use.snapshots for use in accounts.values())
+            domains[pk].estimated_bytes += sign * sum(use.estimated_bytes for use in accounts.values())
+    LimitUse.objects.bulk_update(domains.values(), ("snapshots", "estimated_bytes"), BATCH)
+
+
 def _book_use(books: Iterable[MachineBooks]) -> None:
     shifts: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     changed = []
@@ -268,7 +280,7 @@ def _write_allocations(books: list[MachineBooks]) -> None:
             row = there.pop((book.machine.pk, pool), None)
             if row is None:
                 new.append(MachineAllocation(machine=book.machine, pool_id=pool, **allocated._asdict()))
-            elif _allocated_of(row) != allocated:
+            elif allocated_of(row) != allocated:
                 for name, value in allocated._asdict().items():
                     setattr(row, name, value)
                 changed.append(row)
@@ -278,7 +290,8 @@ def _write_allocations(books: list[MachineBooks]) -> None:
     MachineAllocation.objects.bulk_update(changed, Allocated._fields, BATCH)
 
 
-def _allocated_of(row: MachineAllocation) -> Allocated:
+def allocated_of(row: MachineAllocation) -> Allocated:
+    """What stands written."""
     return Allocated(*(getattr(row, name) for name in Allocated._fields))
 
 

@@ -292,7 +292,7 @@ def _columns(
     name: Any = None,
     seen: Any = None,
 ) -> QuerySet[Any, Any]:
-    return (
+    columns: QuerySet[Any, Any] = (
         rows.order_by()
         .annotate(
             fact_what=Cast(what, CharField()),
@@ -305,6 +305,7 @@ def _columns(
         )
         .values_list(*(f"fact_{column}" for column in _Fact._fields))
     )
+    return columns
 
 
 def _seen_by(person: Person | None) -> Any:

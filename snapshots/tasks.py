@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from snapshots.services import capacity_samples, job_runner, job_sweeper, sync_schedule
+from snapshots.services import book_check, capacity_samples, expiry, job_runner, job_sweeper, sync_schedule
 
 
 @shared_task(name="snapshots.run_job")
@@ -27,3 +27,15 @@ def sync_due_hypervisors() -> None:
 def sample_capacity() -> None:
     """Write down how full pools are and what accounts hold."""
     capacity_samples.sample()
+
+
+@shared_task(name="snapshots.expire_snapshots")
+def expire_snapshots() -> None:
+    """Ask for the deletion of VM snapshots that are too old."""
+    expiry.expire_snapshots()
+
+
+@shared_task(name="snapshots.check_books")
+def check_books() -> None:
+    """Count what is in use again, tell of every difference, and put it right."""
+    book_check.check_books(repair=True)

@@ -28,6 +28,7 @@ from snapshots.tree_comparison import (
     compare,
     new_row,
 )
+from snapshots.tree_numbers import COUNTS as COUNTS
 from snapshots.tree_numbers import damaged_machines as damaged_machines
 from snapshots.tree_numbers import recount, renumber
 

@@ -13,6 +13,14 @@ from snapshots.models import VirtualMachine, VMSnapshot
 
 Key = TypeVar("Key")
 
+COUNTS = {
+    "snapshot_count": Count("pk"),
+    "unadopted_count": Count("pk", filter=Q(origin=Origin.ELSEWHERE, adopted_at=None)),
+    "lost_count": Count("pk", filter=Q(error_code=GONE)),
+    "failed_count": Count("pk", filter=Q(origin=Origin.VMSNAP, native_id="") & ~Q(error_code__in=("", GONE))),
+}
+"""What is counted of each machine's real VM snapshots, by the column that holds it."""
+
 
 class Numbers(NamedTuple):
     """Where a row stands in its tree, as mptt counts."""
@@ -61,13 +69,7 @@ def renumber(machine_pk: int) -> None:
 def recount(machine_pk: int) -> None:
     """Write how many VM snapshots the machine has, how many of them were made elsewhere and are not adopted, how many
     are lost, and of how many the taking failed; and settle the books, which follow from the same rows."""
-    real = VMSnapshot.objects.filter(machine_id=machine_pk, parent__isnull=False)
-    counts = real.aggregate(
-        snapshot_count=Count("pk"),
-        unadopted_count=Count("pk", filter=Q(origin=Origin.ELSEWHERE, adopted_at=None)),
-        lost_count=Count("pk", filter=Q(error_code=GONE)),
-        failed_count=Count("pk", filter=Q(origin=Origin.VMSNAP, native_id="") & ~Q(error_code__in=("", GONE))),
-    )
+    counts = VMSnapshot.objects.filter(machine_id=machine_pk, parent__isnull=False).aggregate(**COUNTS)
     VirtualMachine.objects.filter(pk=machine_pk).exclude(**counts).update(**counts)
     ledger.settle([machine_pk])
 

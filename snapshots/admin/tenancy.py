@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from snapshots.access import Actor
 from snapshots.admin.acting import ActingAdmin
 from snapshots.models import Account, Domain
-from snapshots.services import tenancy
+from snapshots.services import moving, tenancy
 
 
 def domain_names() -> dict[int, str]:
@@ -74,7 +74,7 @@ class DomainAdmin(ActingAdmin):
 
     def change(self, actor: Actor, row: Domain, values: dict[str, Any]) -> None:
         if values["parent"] != row.parent:
-            tenancy.move_domain(actor, domain=row, parent=values["parent"])
+            moving.move_domain(actor, domain=row, parent=values["parent"])
         if values["name"] != row.name:
             tenancy.rename(actor, thing=Domain.objects.get(pk=row.pk), name=values["name"])
 
@@ -101,8 +101,7 @@ class AccountAdmin(ActingAdmin):
     def machine_count(self, account: Any) -> int:
         return int(account.machines_here)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> tuple[str, ...]:
-        return ("created_at",) if obj is None else ("domain", "created_at")
+    readonly_fields = ("created_at",)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_foreignkey(db_field, request, **kwargs)
@@ -112,6 +111,9 @@ class AccountAdmin(ActingAdmin):
         return tenancy.create_account(actor, name=values["name"], domain=values["domain"])
 
     def change(self, actor: Actor, row: Account, values: dict[str, Any]) -> None:
+        if values["domain"] != row.domain:
+            moving.move_account(actor, account=row, domain=values["domain"])
+            row = Account.objects.get(pk=row.pk)
         if values["name"] != row.name:
             tenancy.rename(actor, thing=row, name=values["name"])
 

@@ -27,7 +27,7 @@ def refusal_of(machine: VirtualMachine, room: Room, level: Level, wanted: Wanted
     there is one."""
     if not level.seen:
         return LimitExceeded(
-            f"A domain above {_lowest_seen(room)} has as many VM snapshots as it may have. Delete one that is no longer "
+            f"A domain above {_highest_seen(room)} has used up a limit of its own. Delete a VM snapshot that is no longer "
             "needed, or ask an admin of that domain.",
             level=Place.DOMAIN.value,
             kind=level.kind.value,
@@ -58,6 +58,16 @@ def figures(machine: VirtualMachine, level: Level, wanted: Wanted) -> str:
         has = f"{_sentence(_owner(level))} has {_number(level.used)}"
     too_many = f", so there is no room for {wanted.snapshots}" if wanted.snapshots > 1 else ""
     return f"{has} and may have {level.limit}{too_many}."
+
+
+def in_use(level: Level) -> str:
+    """What is in use of a shared limit and what is allowed, as a sentence."""
+    if level.kind == LimitKind.BYTES:
+        return (
+            f"The VM snapshots of {_owner(level)} are estimated to hold {size_in_words(level.used)} and may hold "
+            f"{size_in_words(level.limit)}."
+        )
+    return f"{_sentence(_owner(level))} has {_number(level.used)} and may have {level.limit}."
 
 
 def who_can_raise(room: Room, level: Level) -> str:
@@ -95,7 +105,7 @@ def _counted_in_words(machine: VirtualMachine) -> str:
     return f"{count} {counting}"
 
 
-def _lowest_seen(room: Room) -> str:
+def _highest_seen(room: Room) -> str:
     """The highest place that the person sees, as far as the way up is seen: "the domain engineering"."""
     seen = [level for level in room.shared if level.seen]
     return _owner(seen[-1]) if seen else "this machine's account"

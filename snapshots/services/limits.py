@@ -51,8 +51,9 @@ def may_exceed(person: Person, levels: Sequence[Level]) -> bool:
         return False
     if is_root_admin(person):
         return True
-    wanted = {level.admins for level in levels}
-    return wanted <= set(administered_domains(person).filter(pk__in=wanted - {None}).values_list("pk", flat=True))
+    wanted = {level.admins for level in levels if level.admins is not None}
+    of_root_alone = any(level.admins is None for level in levels)
+    return not of_root_alone and administered_domains(person).filter(pk__in=wanted).count() == len(wanted)
 
 
 def locked_room(machine: VirtualMachine) -> Room:

@@ -1,4 +1,5 @@
-"""Who there is and who owns what: domains, accounts, users, roles, tokens, and the assignment of machines.
+"""Who there is and who owns what: domains, accounts, users, roles, tokens, and the assignment of machines. (Accounts and
+domains are moved in `moving`.)
 
 Domain admins act below their own domains, root admins everywhere. Raises `NotVisible` and `Forbidden` accordingly,
 `Invalid` for values, `NameTaken` for names in use.
@@ -10,14 +11,23 @@ from datetime import timedelta
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import F, Value
-from django.db.models.functions import Concat, Substr
 from django.utils import timezone
 
 from snapshots import ledger
 from snapshots.access import Actor, is_root_admin, require_administer, require_root_admin
 from snapshots.choices import ACTIVE_JOB_STATES, Role, TokenScope
-from snapshots.models import Account, ApiToken, Domain, ImportRule, Job, Membership, User, VirtualMachine, Volume
+from snapshots.models import (
+    Account,
+    ApiToken,
+    Domain,
+    ImportRule,
+    Job,
+    LimitUse,
+    Membership,
+    User,
+    VirtualMachine,
+    Volume,
+)
 from snapshots.naming import some_of
 from snapshots.refusals import Forbidden, Invalid, InvalidState, NameTaken, NotVisible
 from snapshots.services import events
@@ -41,29 +51,9 @@ def create_domain(actor: Actor, *, name: str, parent: Domain | None = None) -> D
     _save_new(domain, f"There is a domain named “{name}” here already.")
     domain.path = f"{parent.path if parent else '/'}{domain.pk}/"
     domain.save(update_fields=["path"])
+    LimitUse.objects.create(domain=domain)
     events.record(actor, "tenancy.domain.created", detail=f"Domain {name}.")
     return domain
-
-
-@transaction.atomic
-def move_domain(actor: Actor, *, domain: Domain, parent: Domain | None) -> None:
-    """Put a domain and all below it under another one. Raises `Invalid` for a place inside itself."""
-    require_root_admin(actor)
-    # Always in the same order, so that two moves at once wait for each other.
-    both = Domain.objects.select_for_update().filter(pk__in=[row.pk for row in (domain, parent) if row]).order_by("pk")
-    fresh = {row.pk: row for row in both}
-    domain = fresh[domain.pk]
-    parent = None if parent is None else fresh[parent.pk]
-    if parent is not None and parent.path.startswith(domain.path):
-        raise Invalid(f"{domain.name} cannot be put below itself.", fields={"parent": ["Inside the domain itself."]})
-    old, new = domain.path, f"{parent.path if parent else '/'}{domain.pk}/"
-    try:
-        with transaction.atomic():
-            Domain.objects.filter(pk=domain.pk).update(parent=parent)
-    except IntegrityError:
-        raise NameTaken(f"There is a domain named “{domain.name}” there already.") from None
-    Domain.objects.filter(path__startswith=old).update(path=Concat(Value(new), Substr(F("path"), len(old) + 1)))
-    events.record(actor, "tenancy.domain.moved", detail=f"Domain {domain.name}.")
 
 
 @transaction.atomic
@@ -73,6 +63,7 @@ def create_account(actor: Actor, *, name: str, domain: Domain) -> Account:
     name = clean_name(name)
     account = Account(name=name, domain=domain)
     _save_new(account, f"The domain {domain.name} has an account named “{name}” already.")
+    LimitUse.objects.create(account=account)
     events.record(actor, "tenancy.account.created", detail=f"Account {name}.", account=account)
     return account
 

@@ -19,7 +19,7 @@ from snapshots.models import (
     Volume,
 )
 from snapshots.refusals import Forbidden, NotVisible
-from snapshots.services import tenancy
+from snapshots.services import moving, tenancy
 from snapshots.services.machine_actions import request_start
 from tests.builders import Cloud, account, acting, domain, take, user
 
@@ -214,7 +214,7 @@ def test_an_account_member_sees_its_domain_but_does_not_administer_it(people):
 
 
 def test_moving_a_domain_moves_what_its_admins_see(people):
-    tenancy.move_domain(acting(people.root), domain=people.engineering, parent=people.elsewhere)
+    moving.move_domain(acting(people.root), domain=people.engineering, parent=people.elsewhere)
     eve = user("eve", Role.DOMAIN_ADMIN, domain=people.elsewhere)
     above = user("above", Role.DOMAIN_ADMIN, domain=people.organisation)
     assert names(access.visible_accounts(eve)) == {"acme", "other"}

@@ -8,8 +8,9 @@ from hypervisors.models import Hypervisor
 from snapshots import tree
 from snapshots.access import SYSTEM
 from snapshots.choices import Origin, SnapshotState
+from snapshots.limit_levels import Wanted, room_of
 from snapshots.models import Event, VirtualMachine, VMSnapshot
-from snapshots.services import drift_actions, machine_actions, snapshot_rules, tenancy, tree_sync
+from snapshots.services import drift_actions, limit_rules, machine_actions, snapshot_rules, tenancy, tree_sync
 from snapshots.services.drift_actions import acknowledge_lost, adopt_machine, adopt_snapshot
 from snapshots.services.snapshot_actions import request_create, request_delete, request_rename
 from tests.builders import Cloud, acting, current_name, drawn, run, take
@@ -184,11 +185,12 @@ def test_without_a_maximum_any_number_is_adopted(web, alice, cloud, settings):
 
 def test_the_reason_told_beforehand_is_the_refusal_that_follows(web, theirs, alice, cloud, settings):
     settings.SNAPSHOTS_PER_MACHINE = 0
-    machine = VirtualMachine.objects.select_related("hypervisor").get(pk=web.pk)
+    machine = VirtualMachine.objects.select_related("hypervisor", "account__domain").get(pk=web.pk)
+    room = room_of(machine.account, alice.user)
     refusal = assert_refused(cloud.world, "limit_exceeded", lambda: adopt_snapshot(alice, snapshot=theirs))
-    assert snapshot_rules.why_not_adopt(machine, theirs).detail == refusal.detail
+    assert limit_rules.why_not_another(machine, room).detail == refusal.detail
     refusal = assert_refused(cloud.world, "limit_exceeded", lambda: adopt_machine(alice, machine=web))
-    assert snapshot_rules.why_not_adopt_all(machine, [theirs]).detail == refusal.detail
+    assert limit_rules.why_not_another(machine, room, Wanted(1)).detail == refusal.detail
     refusal = assert_refused(cloud.world, "invalid_state", lambda: acknowledge_lost(alice, snapshot=theirs))
     assert snapshot_rules.why_not_acknowledge(theirs, None).detail == refusal.detail
 

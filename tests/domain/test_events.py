@@ -6,7 +6,7 @@ from hypervisors import errors
 from snapshots.access import Actor
 from snapshots.choices import Trigger
 from snapshots.models import Event, VMSnapshot, Volume
-from snapshots.services import endpoints, jobs, machine_actions, snapshot_actions, tenancy
+from snapshots.services import endpoints, jobs, machine_actions, moving, snapshot_actions, tenancy
 from tests.builders import acting, run, take
 
 ADDRESS = "192.0.2.7"
@@ -143,7 +143,7 @@ def test_every_change_of_tenancy_leaves_an_event(people, web, cloud):
     owner = tenancy.create_account(root, name="a", domain=place)
     tenancy.rename(root, thing=owner, name="b")
     other = tenancy.create_domain(root, name="e")
-    tenancy.move_domain(root, domain=place, parent=other)
+    moving.move_domain(root, domain=place, parent=other)
     new = tenancy.create_user(root, username="new", password="correct horse battery")
     membership = tenancy.grant_role(root, user=new, role="reader", account=owner)
     tenancy.revoke_role(root, membership=membership)

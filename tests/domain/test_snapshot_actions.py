@@ -186,7 +186,7 @@ def test_a_machine_of_unknown_power_is_not_snapshotted_and_the_button_says_so(we
     cloud.sync()
     web.refresh_from_db()
     refusal = assert_refused(cloud.world, "invalid_state", lambda: request_create(alice, machine=web, name="a"))
-    assert snapshot_rules.why_not_take_any(web, None, 0).detail == refusal.detail
+    assert snapshot_rules.why_not_take_any(web, None).detail == refusal.detail
 
 
 def test_a_machine_with_a_raw_disk_is_refused_with_the_reason_of_its_hypervisor(people):
@@ -295,7 +295,15 @@ def test_a_machine_holds_only_so_many_snapshots_and_the_refusal_counts_them(web,
     first = take(web, "first")
     take(web, "second")
     refusal = assert_refused(cloud.world, "limit_exceeded", lambda: request_create(alice, machine=web, name="third"))
-    assert refusal.extra == {"level": "machine", "limit": 2, "used": 2}
+    assert refusal.extra == {
+        "level": "machine",
+        "name": "web",
+        "kind": "per_machine",
+        "limit": 2,
+        "used": 2,
+        "wanted": 1,
+        "raised_by": "a root admin",
+    }
     assert "2" in refusal.detail
     assert_refused(
         cloud.world,
@@ -314,12 +322,17 @@ def test_what_is_only_reserved_counts_and_a_failure_gives_it_back(web, alice, cl
     assert drawn(web) == {}, "nothing had begun"
     cloud.world.set_down(False)
     cloud.world.refuse("create_snapshot", errors.OutOfSpace)
-    assert run(request_create(alice, machine=web, name="second")).state == JobState.FAILED
-    assert_refused(cloud.world, "limit_exceeded", lambda: request_create(alice, machine=web, name="third"))
+    reserved = request_create(alice, machine=web, name="second")
+    assert VirtualMachine.objects.get(pk=web.pk).counted == 1
+    assert run(reserved).state == JobState.FAILED
     row = VMSnapshot.objects.get(machine=web, parent__isnull=False)
+    assert (row.state, row.failed, row.limited) == ("Error", True, False)
+    assert VirtualMachine.objects.get(pk=web.pk).counted == 0
+    take(web, "third")
+    assert_refused(cloud.world, "limit_exceeded", lambda: request_create(alice, machine=web, name="fourth"))
     assert run(request_delete(alice, snapshot=row)).state == JobState.SUCCEEDED
-    assert VirtualMachine.objects.get(pk=web.pk).snapshot_count == 0
-    request_create(alice, machine=web, name="fourth")
+    machine = VirtualMachine.objects.get(pk=web.pk)
+    assert (machine.snapshot_count, machine.failed_count, machine.counted) == (1, 0, 1)
 
 
 def test_minus_one_means_no_maximum(web, people, settings):

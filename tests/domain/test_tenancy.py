@@ -6,7 +6,7 @@ from hypervisors.drivers.simulated.world import World
 from snapshots.choices import Role, TokenScope
 from snapshots.models import Account, ApiToken, Domain, Membership, User, VirtualMachine, Volume
 from snapshots.refusals import Forbidden, NotVisible
-from snapshots.services import tenancy
+from snapshots.services import moving, tenancy
 from snapshots.services.snapshot_actions import request_create
 from tests.builders import PASSWORD, acting, domain, user
 from tests.domain.refusing import assert_refused
@@ -45,7 +45,7 @@ def test_others_change_nothing(people, web, cloud, person):
         lambda: tenancy.delete_domain(actor, domain=people.engineering),
         lambda: tenancy.create_user(actor, username="x", password=PASSWORD, domain=people.engineering),
         lambda: tenancy.grant_role(actor, user=people.nora, role=Role.READER, account=people.acme),
-        lambda: tenancy.move_domain(actor, domain=people.engineering, parent=None),
+        lambda: moving.move_domain(actor, domain=people.engineering, parent=None),
         lambda: tenancy.assign_machine(actor, machine=web, account=people.other),
         lambda: tenancy.set_password(actor, user=people.root, password=PASSWORD),
         lambda: tenancy.set_active(actor, user=people.root, active=False),
@@ -82,10 +82,10 @@ def test_a_rename_obeys_the_same_rules(people, dora):
 
 def test_a_moved_domain_takes_everything_below_along(people, root):
     below = domain("below", people.engineering)
-    tenancy.move_domain(root, domain=people.engineering, parent=people.elsewhere)
+    moving.move_domain(root, domain=people.engineering, parent=people.elsewhere)
     below.refresh_from_db()
     assert below.ancestor_ids == [people.elsewhere.pk, people.engineering.pk, below.pk]
-    tenancy.move_domain(root, domain=people.engineering, parent=None)
+    moving.move_domain(root, domain=people.engineering, parent=None)
     below.refresh_from_db()
     assert below.path == f"/{people.engineering.pk}/{below.pk}/"
 
@@ -96,17 +96,17 @@ def test_a_domain_cannot_be_put_into_itself_or_beside_its_namesake(people, root)
         assert_refused(
             NO_WORLD,
             "invalid",
-            lambda where=inside: tenancy.move_domain(root, domain=people.engineering, parent=where),
+            lambda where=inside: moving.move_domain(root, domain=people.engineering, parent=where),
         )
     domain("engineering", people.elsewhere)
     assert_refused(
         NO_WORLD,
         "name_taken",
-        lambda: tenancy.move_domain(root, domain=people.engineering, parent=people.elsewhere),
+        lambda: moving.move_domain(root, domain=people.engineering, parent=people.elsewhere),
     )
     stale = Domain.objects.get(pk=below.pk)
     stale.path = "/somewhere/else/"
-    tenancy.move_domain(root, domain=people.elsewhere, parent=stale)
+    moving.move_domain(root, domain=people.elsewhere, parent=stale)
     people.elsewhere.refresh_from_db()
     assert people.elsewhere.path == f"{below.path}{people.elsewhere.pk}/"
 

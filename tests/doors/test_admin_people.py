@@ -65,9 +65,16 @@ def test_an_account_is_added_and_renamed(root: Client, people: People) -> None:
     assert add(root, Account, name="<b>shop</b>", domain=people.engineering.pk).status_code == 302
     made = Account.objects.get(name="<b>shop</b>")
     assert "<b>shop</b>" not in root.get(reverse("admin:snapshots_account_changelist")).content.decode()
-    assert change(root, made, name="shop").status_code == 302
+    assert change(root, made, name="shop", domain=people.engineering.pk).status_code == 302
     made.refresh_from_db()
     assert made.name == "shop"
+
+
+def test_an_account_is_moved_to_another_domain(root: Client, people: People) -> None:
+    assert change(root, people.acme, name="acme", domain=people.elsewhere.pk).status_code == 302
+    people.acme.refresh_from_db()
+    assert people.acme.domain == people.elsewhere
+    assert last_event().action == "tenancy.account.moved"
 
 
 def test_an_account_name_in_use_is_shown_at_the_field(root: Client, people: People) -> None:

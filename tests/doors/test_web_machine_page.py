@@ -325,14 +325,15 @@ def test_without_a_script_the_page_of_a_busy_machine_loads_itself_again(people: 
 
 
 @pytest.mark.parametrize("count", [0, 10, 100])
-def test_the_machine_page_costs_eight_queries_whatever_the_number_of_snapshots(
+def test_the_machine_page_costs_nine_queries_whatever_the_number_of_snapshots(
     people: People, count: int, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     _, machine = with_snapshots(people, count)
     browser = Browser(people.alice)
     # 1 session, 2 user, 3 is it a root admin, 4 machine with hypervisor, account, domain and whether one may act,
-    # 5 snapshots with who took them, 6 newest jobs with who asked, 7 volumes with their pools, 8 newest events
-    with django_assert_num_queries(8):
+    # 5 limits with what is used of them, 6 snapshots with who took them, 7 newest jobs with who asked, 8 volumes with
+    # their pools, 9 newest events
+    with django_assert_num_queries(9):
         assert browser.get(machine_page(machine)).status == 200
 
 

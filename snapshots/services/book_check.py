@@ -1,0 +1,190 @@
+"""Counts everything again that the books say, tells of every difference, and puts it right. On a tick, and by the command
+`check_books`; after an upgrade it fills books of rows that were there before them.
+
+The rows of the machines are the truth. Where books and rows differ, something wrote rows past the services: an event tells
+of it, with the figures.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Sum
+
+from snapshots import ledger, tree
+from snapshots.access import SYSTEM
+from snapshots.ledger import NOTHING, Booking, MachineBooks
+from snapshots.models import (
+    Account,
+    Domain,
+    Event,
+    LimitUse,
+    MachineAllocation,
+    OpenUsage,
+    VirtualMachine,
+    VMSnapshot,
+)
+from snapshots.models.usage import PLACE, SIZES
+from snapshots.services import events
+
+MACHINES_AT_ONCE = 200
+TOLD_ONE_BY_ONE = 20
+COUNTS = tuple(tree.COUNTS)
+NO_COUNTS = (0,) * len(COUNTS)
+COMPARED = (*PLACE, *SIZES)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What the books said of one machine, account or domain, and what was counted. `what` says which book."""
+
+    what: str
+    of: str
+    said: str
+    counted: str
+    machine: VirtualMachine | None = None
+    account: Account | None = None
+
+    @property
+    def words(self) -> str:
+        """The difference as a sentence."""
+        return f"{self.what} of {self.of}: the books said {self.said}, counted were {self.counted}."
+
+
+def check_books(*, repair: bool) -> list[Difference]:
+    """Compare all books with the rows, a few machines at a time and then what accounts and domains use; with `repair` put
+    right what differs, and tell of it in the history."""
+    found: list[Difference] = []
+    keys = list(VirtualMachine.objects.order_by("pk").values_list("pk", flat=True))
+    for start in range(0, len(keys), MACHINES_AT_ONCE):
+        found += _check_machines(keys[start : start + MACHINES_AT_ONCE])
+    if repair:
+        for machine_pk in sorted({one.machine.pk for one in found if one.machine is not None}):
+            with transaction.atomic():
+                if VirtualMachine.objects.filter(pk=machine_pk).exists():
+                    tree.repair(machine_pk)
+    found += _check_use(repair=repair)
+    if repair:
+        _tell(found)
+    return found
+
+
+@transaction.atomic
+def _check_machines(machine_pks: Collection[int]) -> list[Difference]:
+    list(VirtualMachine.objects.select_for_update(no_key=True).filter(pk__in=machine_pks).order_by("pk"))
+    counts = _counts(machine_pks)
+    allocations: dict[int, dict[int | None, ledger.Allocated]] = defaultdict(dict)
+    for row in MachineAllocation.objects.filter(machine__in=machine_pks):
+        allocations[row.machine_id][row.pool_id] = ledger.allocated_of(row)
+    lines: dict[int, dict[UUID, OpenUsage]] = defaultdict(dict)
+    for line in OpenUsage.objects.filter(machine__in=machine_pks):
+        lines[line.machine_id][line.snapshot_uuid] = line
+    found: list[Difference] = []
+    for book in ledger.books_of(machine_pks):
+        pk = book.machine.pk
+        for what, said, counted in (
+            ("VM snapshots", tuple(getattr(book.machine, name) for name in COUNTS), counts.get(pk, NO_COUNTS)),
+            ("Use of limits", _booked(book.machine), _wanted(book)),
+            ("Allocation", _sizes(allocations[pk]), _sizes(book.allocated)),
+            ("Open usage", *_usage(book, lines[pk])),
+        ):
+            if said != counted:
+                found.append(Difference(what, book.machine.name, str(said), str(counted), machine=book.machine))
+    return found
+
+
+def _counts(machine_pks: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """By machine, in the order of `COUNTS`."""
+    rows = VMSnapshot.objects.real().filter(machine__in=machine_pks).order_by().values_list("machine_id")
+    return {pk: tuple(counts) for pk, *counts in rows.annotate(**tree.COUNTS)}
+
+
+def _booked(machine: VirtualMachine) -> tuple[int | None, int, int]:
+    return machine.booked_account_id, machine.booked_snapshots, machine.booked_bytes
+
+
+def _wanted(book: MachineBooks) -> tuple[int | None, int, int]:
+    owner = book.machine.account_id
+    return (owner, *book.booking) if owner is not None else (None, *NOTHING)
+
+
+def _sizes(by_pool: Mapping[int | None, ledger.Allocated]) -> list[tuple[int | None, tuple[int | None, ...]]]:
+    return sorted(((pool, tuple(sizes)) for pool, sizes in by_pool.items()), key=repr)
+
+
+def _usage(book: MachineBooks, lines: Mapping[UUID, OpenUsage]) -> tuple[list[str], list[str]]:
+    """What is billed, and what should be, where the two differ. Names may differ: they are those of the last change."""
+    said, counted = [], []
+    for key in sorted({*lines, *book.billed}, key=str):
+        line, billed = lines.get(key), book.billed.get(key)
+        if line is None and billed is not None and not billed.taken:
+            continue
+        of_line = None if line is None else [getattr(line, name) for name in COMPARED]
+        wanted = None if billed is None else [billed.facts[name] for name in COMPARED]
+        if of_line != wanted:
+            said.append(f"{key} {of_line}")
+            counted.append(f"{key} {wanted}")
+    return said, counted
+
+
+@transaction.atomic
+def _check_use(*, repair: bool) -> list[Difference]:
+    """What accounts and domains use, against what stands booked with the machines. The use of all is locked meanwhile, so
+    that nothing can be booked in between."""
+    accounts = ledger.lock_use(Account.objects.values_list("pk", flat=True))
+    domains = ledger.lock_domain_use(Domain.objects.values_list("pk", flat=True))
+    booked = VirtualMachine.objects.filter(booked_account__isnull=False).order_by().values_list("booked_account")
+    sums = booked.annotate(count=Sum("booked_snapshots"), size=Sum("booked_bytes"))
+    of_accounts = {pk: Booking(snapshots, size) for pk, snapshots, size in sums}
+    of_domains: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    rows = {account.pk: account for account in Account.objects.select_related("domain")}
+    for pk, booking in of_accounts.items():
+        for domain in rows[pk].domain.ancestor_ids:
+            of_domains[domain][0] += booking.snapshots
+            of_domains[domain][1] += booking.estimated_bytes
+    names = dict(Domain.objects.values_list("pk", "name"))
+    found = []
+    for pk, use in accounts.items():
+        if pk in rows and (wrong := _wrong(use, of_accounts.get(pk, NOTHING))):
+            found.append(Difference("Use of limits", f"the account {rows[pk].name}", *wrong, account=rows[pk]))
+    for pk, use in domains.items():
+        if pk in names and (wrong := _wrong(use, Booking(*of_domains.get(pk, NOTHING)))):
+            found.append(Difference("Use of limits", f"the domain {names[pk]}", *wrong))
+    if repair and found:
+        LimitUse.objects.bulk_update(
+            [*accounts.values(), *domains.values()], ("snapshots", "estimated_bytes"), batch_size=500
+        )
+    return found
+
+
+def _wrong(use: LimitUse, counted: Booking) -> tuple[str, str] | None:
+    """What the row said and what was counted, where that differs; the row, not saved, has the right figures afterwards."""
+    said = Booking(use.snapshots, use.estimated_bytes)
+    if said == counted:
+        return None
+    use.snapshots, use.estimated_bytes = counted
+    return _told(said), _told(counted)
+
+
+def _told(booking: Booking) -> str:
+    return f"{booking.snapshots} VM snapshots and {booking.estimated_bytes} bytes"
+
+
+def _tell(found: Sequence[Difference]) -> None:
+    told = [
+        events.prepared(
+            SYSTEM,
+            "books.differed",
+            level=Event.Level.WARNING,
+            machine=one.machine,
+            account=one.account,
+            detail=one.words,
+        )
+        for one in found[:TOLD_ONE_BY_ONE]
+    ]
+    if len(found) > TOLD_ONE_BY_ONE:
+        more = f"{len(found) - TOLD_ONE_BY_ONE} more differences between the books and the rows were put right."
+        told.append(events.prepared(SYSTEM, "books.differed", level=Event.Level.WARNING, detail=more))
+    events.record_all(told)

@@ -1,0 +1,95 @@
+"""Deletes VM snapshots that are older than the account, or a domain above it, allows: runs on a tick.
+
+It asks like anybody else, one VM snapshot of a machine at a time, so that each is deleted alone and its children move up.
+What cannot be deleted now is left to a later pass and keeps no other from being deleted.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+
+from snapshots.access import SYSTEM
+from snapshots.choices import ACTIVE_JOB_STATES, JobAction, JobState, Origin, SnapshotState
+from snapshots.limit_levels import OLDEST_DAYS, Place, Setting, rooms_of
+from snapshots.models import Account, Job, VMSnapshot
+from snapshots.refusals import Refusal, VMBusy
+from snapshots.services import events
+from snapshots.services.snapshot_actions import request_delete
+
+log = logging.getLogger(__name__)
+
+TRY_AGAIN_AFTER = timedelta(days=1)
+"""So long one is left alone whose deletion failed, and the next oldest of its machine takes its turn."""
+
+
+def expire_snapshots() -> list[Job]:
+    """One pass: a job for the oldest VM snapshot of each machine that has one too old and nothing else under way. Those
+    that nobody adopted, or that are lost, or whose machine is missing or belongs to nobody, are not touched."""
+    by_policy: dict[Setting, list[int]] = defaultdict(list)
+    for pk, room in rooms_of(Account.objects.select_related("domain"), None).items():
+        if 0 <= room.age_days.value <= OLDEST_DAYS:
+            by_policy[room.age_days].append(pk)
+    jobs = []
+    for policy, accounts in by_policy.items():
+        for snapshot in _oldest_expired(policy.value, accounts):
+            job = _ask(snapshot, policy)
+            if job is not None:
+                jobs.append(job)
+    return jobs
+
+
+def _oldest_expired(days: int, account_pks: Iterable[int]) -> list[VMSnapshot]:
+    """The oldest too old one of each machine of these accounts."""
+    now = timezone.now()
+    about = Job.objects.filter(machine=OuterRef("machine"))
+    failed = about.filter(
+        snapshot=OuterRef("pk"),
+        action=JobAction.DELETE_SNAPSHOT,
+        state=JobState.FAILED,
+        finished_at__gt=now - TRY_AGAIN_AFTER,
+    )
+    ours = Q(origin=Origin.VMSNAP) | Q(adopted_at__isnull=False)
+    rows = (
+        VMSnapshot.objects.real()
+        .filter(
+            ours,
+            ~Exists(about.filter(state__in=ACTIVE_JOB_STATES)),
+            ~Exists(failed),
+            state=SnapshotState.READY,
+            created_at__lt=now - timedelta(days=days),
+            machine__account__in=account_pks,
+            machine__missing_since=None,
+            machine__hypervisor__enabled=True,
+        )
+        .order_by("machine_id", "created_at", "pk")
+    )
+    oldest: dict[int, VMSnapshot] = {}
+    for row in rows.select_related("machine__account__domain").iterator(chunk_size=500):
+        oldest.setdefault(row.machine_id, row)
+    return list(oldest.values())
+
+
+def _ask(snapshot: VMSnapshot, policy: Setting) -> Job | None:
+    try:
+        with transaction.atomic():
+            job = request_delete(SYSTEM, snapshot=snapshot)
+            events.record(SYSTEM, "snapshot.expired", job=job, detail=_told(policy))
+            return job
+    except VMBusy:
+        return None  # Somebody was faster; the next pass comes back.
+    except Refusal as refusal:
+        log.warning("VM snapshot %s is too old and stays: %s", snapshot.uuid, refusal.detail)
+    except Exception:
+        log.exception("VM snapshot %s is too old and could not be asked to go", snapshot.uuid)
+    return None
+
+
+def _told(policy: Setting) -> str:
+    days, source = policy
+    of = "by default" if source.place == Place.DEFAULT else f"by the limit of the {source.place} {source.name}"
+    return f"It is older than {days} day{'' if days == 1 else 's'}, the most {of}."
