@@ -1,5 +1,5 @@
-"""What a person should look at now: pools, limits, stale VM snapshots, running jobs, recent events, drift. Each as far as the
-person's rights go; the number of queries is constant."""
+"""What a person should look at now: pools, limits, stale VM snapshots, running jobs, recent events, drift. Each as far as
+the person's rights go; the number of queries is constant."""
 
 from dataclasses import dataclass
 
