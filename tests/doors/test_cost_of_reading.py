@@ -27,8 +27,8 @@ PAGES_ON_MANY = {"dashboard": {1: 15, 7: 17}, "stale": {1: 6, 7: 7}}
 # Queries of each address of REST. All of them ask for the token with its user, and whether that is a root admin.
 REST = {
     "machines": 3, "machine": 3, "machine_snapshots": 6, "machine_tree": 5, "snapshots": 5, "snapshot": 5, "jobs": 3,
-    "job": 3, "events": 3, "volumes": 3, "volume": 3, "hypervisors": 3, "hypervisor": 3, "pools": 7, "pool": 7, "pool_capacity": 9,
-    "accounts": 3, "account": 3, "domains": 3, "domain": 3, "tokens": 3, "token": 3,
+    "job": 3, "events": 3, "volumes": 3, "volume": 3, "hypervisors": 3, "hypervisor": 3, "pools": 7, "pool": 7,
+    "pool_capacity": 9, "accounts": 3, "account": 3, "domains": 3, "domain": 3, "tokens": 3, "token": 3,
 }  # fmt: skip
 
 # Pages that only root admins have, read by one.
