@@ -14,7 +14,7 @@ from snapshots.api.filters import moment_of
 from snapshots.api.outputs import Output
 from snapshots.choices import SampleStep
 from snapshots.reading import rest_lists
-from snapshots.reading.chart_csv import csv_lines
+from snapshots.reading.csv_lines import csv_lines
 from snapshots.reading.pool_capacity import SAMPLE_COLUMNS, PoolCapacity, pool_capacity
 from snapshots.refusals import Forbidden, Invalid
 
