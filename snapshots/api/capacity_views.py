@@ -43,6 +43,7 @@ class PoolCapacityView(ApiView):
         summary="Read the capacity of a storage pool",
         operation_id="read_storage_pool_capacity",
         parameters=PARAMETERS,
+        responses={(200, "application/json"): PoolCapacityOutput, (200, "text/csv"): OpenApiTypes.STR},
     )
     def get(self, request: Request, **_: Any) -> Response | HttpResponse:
         """How full the pool is and what your machines hold there; for root admins also the series and the forecast."""
