@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from snapshots.choices import SampleStep
@@ -16,7 +17,7 @@ from snapshots.reading.chart_shapes import Series, SeriesChart, Threshold
 from snapshots.reading.forecast import DAYS_MOST, Forecast, forecast
 
 EVENTS_READ = 5000
-POINTS_MOST = 200
+POINTS_MOST = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def account_samples(account: Account, wanted: Range) -> list[CapacitySample]:
     return _thinned(_samples(wanted).filter(account=account))
 
 
-def _samples(wanted: Range):  # type: ignore[no-untyped-def]  # a queryset of samples
+def _samples(wanted: Range) -> QuerySet[CapacitySample]:
     since = timezone.now() - wanted.length
     return CapacitySample.objects.filter(step=wanted.step, at__gte=since).order_by("at")
 
