@@ -7,7 +7,7 @@ account or domain that says something. -1 does not limit.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -205,6 +205,28 @@ def rooms_of(accounts: Iterable[Account], person: Person | None) -> dict[int, Ro
     return {account.pk: known.room(account) for account in wanted.values()}
 
 
+class LimitHere(NamedTuple):
+    """What holds at an account or a domain of one kind. `own` is what was set there, None for nothing; `effective` is the
+    least of that and of all above that the person sees (of kinds that are not shared: the nearest); `used` is None for
+    kinds that are not shared."""
+
+    kind: LimitKind
+    own: int | None
+    effective: Setting
+    used: int | None
+
+
+def limits_at(places: Iterable[Account | Domain], person: Person | None) -> dict[Account | Domain, list[LimitHere]]:
+    """What holds at each of these accounts (with their domains loaded) and domains, of every kind. One query."""
+    wanted = list(places)
+    paths = {place: (place.domain if isinstance(place, Account) else place).ancestor_ids for place in wanted}
+    if not wanted:
+        return {}
+    accounts = [place.pk for place in wanted if isinstance(place, Account)]
+    known = _Known(_facts(accounts, {key for path in paths.values() for key in path}, person))
+    return {place: known.here(place, paths[place]) for place in wanted}
+
+
 class _Known:
     """What one query told of some accounts and all domains above them."""
 
@@ -245,14 +267,48 @@ class _Known:
             found.append(Level(kind, of.place, of.key, of.name, setting, used, admins, of.seen))
         return found
 
-    def _nearest(self, account: Account, path: tuple[int, ...], kind: LimitKind) -> Setting:
-        places = [Source(Place.ACCOUNT, account.pk, account.name)]
-        places += [Source(Place.DOMAIN, key, *self.domains[key]) for key in reversed(path)]
+    def _nearest(self, account: Account, path: Iterable[int], kind: LimitKind) -> Setting:
+        return self._first([Source(Place.ACCOUNT, account.pk, account.name), *self._upwards(path)], kind)
+
+    def _upwards(self, path: Iterable[int]) -> list[Source]:
+        return [Source(Place.DOMAIN, key, *self.domains[key]) for key in reversed(tuple(path))]
+
+    def _first(self, places: Iterable[Source], kind: LimitKind) -> Setting:
         for of in places:
             assert of.key is not None  # noqa: S101  # an account or a domain
             if (own := self.limits.get((of.place, of.key, kind))) is not None:
                 return Setting(own, of)
         return Setting(default_of(kind, Place.ACCOUNT), Source(Place.DEFAULT))
+
+    def here(self, place: Account | Domain, path: Sequence[int]) -> list[LimitHere]:
+        """What holds at one place."""
+        upwards = self._upwards(path)
+        if isinstance(place, Account):
+            upwards.insert(0, Source(Place.ACCOUNT, place.pk, place.name))
+        of = upwards[0].place
+        found = []
+        for kind in LimitKind:
+            own = self.limits.get((of, place.pk, kind))
+            if kind in NEAREST:
+                found.append(LimitHere(kind, own, self._first(upwards, kind), None))
+                continue
+            used = dict(zip(SHARED, self.used[of, place.pk], strict=True))[kind]
+            found.append(LimitHere(kind, own, self._least(upwards, kind), used))
+        return found
+
+    def _least(self, upwards: Iterable[Source], kind: LimitKind) -> Setting:
+        """The least of what holds at these places, the nearest of equals; of those that are not seen nothing is told."""
+        settings_ = []
+        for of in upwards:
+            if not of.seen:
+                continue
+            assert of.key is not None  # noqa: S101  # an account or a domain
+            own = self.limits.get((of.place, of.key, kind))
+            settings_.append(
+                Setting(default_of(kind, of.place), Source(Place.DEFAULT)) if own is None else Setting(own, of)
+            )
+        finite = [setting for setting in settings_ if setting.value != UNLIMITED]
+        return min(finite, key=lambda setting: setting.value) if finite else settings_[0]
 
 
 def _facts(accounts: Collection[int], domains: Collection[int], person: Person | None) -> Iterable[_Fact]:

@@ -11,5 +11,5 @@ class VMSnapAdminConfig(AdminConfig):
     def ready(self) -> None:
         super().ready()
         # Models are not loaded before this point.
-        from snapshots.admin import endpoints, history, inventory, people, tenancy  # noqa: F401  # they register
+        from snapshots.admin import endpoints, history, inventory, limits, people, tenancy  # noqa: F401  # they register
         from vmsnap_site import deployment_checks  # noqa: F401  # it registers

@@ -72,6 +72,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_htmx",
+    "import_export",
     "axes",
     "csp",
 ]
@@ -239,10 +240,16 @@ SPECTACULAR_SETTINGS = {
         "SnapshotState": "snapshots.choices.SnapshotState",
         "JobState": "snapshots.choices.JobState",
         "HypervisorState": "hypervisors.models.Hypervisor.State",
+        "LimitKind": "snapshots.choices.LimitKind",
+        "LimitedPlace": ["account", "domain"],
+        "LimitSourcePlace": ["account", "domain", "default"],
     },
 }
 REST_KNOX = {"TOKEN_MODEL": "snapshots.ApiToken", "AUTO_REFRESH": False}
 KNOX_TOKEN_MODEL = "snapshots.ApiToken"  # noqa: S105  # names a model, holds no secret
+
+# A name that begins like a formula stays text in a spreadsheet.
+IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
 
 # Celery carries ids only; the job rows are the truth and the broker is a bell.
 BROKER_DIR = DATA_DIR / "broker"

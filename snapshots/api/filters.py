@@ -17,8 +17,18 @@ from rest_framework.views import APIView
 
 from hypervisors.models import Hypervisor
 from hypervisors.registry import KINDS
-from snapshots.choices import GONE, JobAction, JobState, Origin, PowerState, SnapshotState, SnapshotType, TokenScope
-from snapshots.models import Event, VirtualMachine, VMSnapshot
+from snapshots.choices import (
+    GONE,
+    JobAction,
+    JobState,
+    LimitKind,
+    Origin,
+    PowerState,
+    SnapshotState,
+    SnapshotType,
+    TokenScope,
+)
+from snapshots.models import Event, LimitUse, VirtualMachine, VMSnapshot
 from snapshots.refusals import Invalid
 
 
@@ -219,6 +229,20 @@ class DomainFilters(FilterSet):
     """Filters of `domains/`."""
 
     name = django_filters.CharFilter(lookup_expr="icontains", help_text="Part of the name.")
+
+
+class LimitFilters(FilterSet):
+    """Filters of `limits/`."""
+
+    account = django_filters.UUIDFilter(field_name="account__uuid")
+    domain = django_filters.UUIDFilter(field_name="domain__uuid", help_text="The domain itself, not what is in it.")
+    kind = django_filters.ChoiceFilter(
+        choices=LimitKind.choices, method="of_kind", help_text="Show the limits of this kind only."
+    )
+
+    def of_kind(self, rows: QuerySet[LimitUse], _: str, value: str) -> QuerySet[LimitUse]:
+        """Every place has limits of every kind: which are shown is the view's to say."""
+        return rows
 
 
 class TokenFilters(FilterSet):

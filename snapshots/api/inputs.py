@@ -11,7 +11,7 @@ from uuid import UUID
 from rest_framework import serializers
 
 from hypervisors.records import PowerAfterRevert
-from snapshots.choices import TokenScope
+from snapshots.choices import LimitKind, TokenScope
 
 
 class Text(serializers.CharField):
@@ -93,6 +93,12 @@ class NoInput(Input):
     """Nothing: an empty body or an empty object."""
 
 
+EXCEED = (
+    "Go beyond a limit that is in the way. For admins of the domain whose limit it is, where the installation lets them; "
+    "it is written into the history. Everybody else is refused all the same."
+)
+
+
 class SnapshotInput(Input):
     """A VM snapshot to be taken."""
 
@@ -100,6 +106,7 @@ class SnapshotInput(Input):
     description = Text(default="", help_text="Up to 4000 characters.")
     memory = Truth(default=False, help_text="Keep the memory too. Only while the machine runs; not with `quiesce`.")
     quiesce = Truth(default=False, help_text="Have the guest settle its file systems first. Not with `memory`.")
+    exceed_limits = Truth(default=False, help_text=EXCEED)
 
 
 class SnapshotChangeInput(Input):
@@ -128,6 +135,13 @@ class RevertInput(Input):
         ),
     )
     safety_snapshot = Truth(default=True, help_text="First take a VM snapshot of the machine as it is now.")
+    exceed_limits = Truth(default=False, help_text=EXCEED)
+
+
+class AdoptInput(Input):
+    """How to adopt."""
+
+    exceed_limits = Truth(default=False, help_text=EXCEED)
 
 
 class StopInput(Input):
@@ -140,6 +154,24 @@ class AttachInput(Input):
     """Where to attach a volume."""
 
     virtual_machine = PublicId(help_text="The machine's `id`.")
+
+
+class LimitInput(Input):
+    """A limit to be set, on an account or on a domain."""
+
+    account = PublicId(default=None, allow_null=True, help_text="The account's `id`, or null.")
+    domain = PublicId(default=None, allow_null=True, help_text="The domain's `id`, or null.")
+    kind = OneOf(choices=LimitKind.choices)
+    value = Whole(
+        allow_null=True,
+        help_text="A number of VM snapshots, bytes or days; -1 for no limit; null to leave it to the default, or to what "
+        "holds above.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if (attrs["account"] is None) == (attrs["domain"] is None):
+            raise serializers.ValidationError("Give an account or a domain.")
+        return attrs
 
 
 class TokenInput(Input):

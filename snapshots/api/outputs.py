@@ -15,6 +15,7 @@ from snapshots.choices import (
     ACTIVE_JOB_STATES,
     JobAction,
     JobState,
+    LimitKind,
     Origin,
     PowerState,
     SnapshotState,
@@ -22,6 +23,7 @@ from snapshots.choices import (
     TokenScope,
     Trigger,
 )
+from snapshots.limit_levels import Place
 from snapshots.models import Event, Job, VirtualMachine, VMSnapshot
 
 
@@ -309,6 +311,53 @@ class DomainOutput(Output):
     parent = _link_or_null(  # type: ignore[assignment]  # named like the field's own attribute
         "parent_uuid", "The `id` of the domain above; null at the top of what you see."
     )
+
+
+class LimitSourceOutput(Output):
+    """Where a limit comes from."""
+
+    place = serializers.ChoiceField(choices=[place.value for place in (Place.ACCOUNT, Place.DOMAIN, Place.DEFAULT)])
+    id = serializers.UUIDField(allow_null=True, help_text="Null for a default, and for a domain you do not see.")
+    name = serializers.CharField(help_text="Empty where `id` is null.")
+
+
+class LimitOutput(Output):
+    """A limit of one kind."""
+
+    kind = serializers.ChoiceField(choices=LimitKind.choices)
+    value = serializers.IntegerField(allow_null=True, help_text="What was set here; null for nothing.")
+    effective = serializers.IntegerField(
+        help_text="What holds here: of `snapshots` and `bytes` the least of this and all above that you see, of the others "
+        "the nearest; -1 for no limit."
+    )
+    source = LimitSourceOutput()  # type: ignore[assignment]  # named like the field's own attribute
+    used = serializers.IntegerField(
+        allow_null=True, help_text="What is in use; null for kinds that hold for each machine or VM snapshot by itself."
+    )
+
+
+class LimitsOutput(Output):
+    """The limits of an account or a domain."""
+
+    id = _id("on.uuid", "The `id` of the account or domain.")
+    place = serializers.ChoiceField(choices=[Place.ACCOUNT.value, Place.DOMAIN.value])
+    name = serializers.CharField(source="on.name")
+    limits = LimitOutput(many=True)
+
+
+class LoweredOutput(Output):
+    """A limit that was lowered with one above it."""
+
+    account = serializers.UUIDField(source="account.uuid", default=None, allow_null=True)
+    domain = serializers.UUIDField(source="domain.uuid", default=None, allow_null=True)
+    kind = serializers.ChoiceField(choices=LimitKind.choices)
+    value = serializers.IntegerField()
+
+
+class LimitsSetOutput(LimitsOutput):
+    """The limits of an account or a domain, just set."""
+
+    lowered = LoweredOutput(many=True, help_text="Limits set below it that were higher, and are lowered.")
 
 
 class TokenOutput(Output):

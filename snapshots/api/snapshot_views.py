@@ -11,7 +11,7 @@ from snapshots.access import Actor
 from snapshots.api.authentication import actor_of
 from snapshots.api.base_views import ActionView, ApiView, DetailView, ListView
 from snapshots.api.filters import AllSnapshotFilters
-from snapshots.api.inputs import NoInput, RevertInput, SnapshotChangeInput
+from snapshots.api.inputs import AdoptInput, NoInput, RevertInput, SnapshotChangeInput
 from snapshots.api.openapi import action_schema
 from snapshots.api.outputs import Output, SnapshotOutput
 from snapshots.models import Job, VMSnapshot
@@ -90,6 +90,7 @@ class SnapshotRevert(OfSnapshot, ActionView):
             snapshot=row,
             power=None if power is None else PowerAfterRevert(power),
             safety_snapshot=values["safety_snapshot"],
+            exceed_limits=values["exceed_limits"],
         )
 
 
@@ -98,7 +99,7 @@ class SnapshotRevert(OfSnapshot, ActionView):
         tags=TAGS,
         summary="Adopt a VM snapshot made elsewhere",
         operation_id="adopt_snapshot",
-        request=NoInput,
+        request=AdoptInput,
         responses={200: SnapshotOutput},
     )
 )
@@ -109,8 +110,8 @@ class SnapshotAdopt(OfSnapshot):
         """Make it ours: it counts in limits and usage from now on, and is kept as lost should it vanish. Answers the VM
         snapshot; one that is adopted already stays as it is."""
         self.refuse_parameters()
-        self.given(NoInput)
-        drift_actions.adopt_snapshot(actor_of(request), snapshot=self.row())
+        values = self.given(AdoptInput)
+        drift_actions.adopt_snapshot(actor_of(request), snapshot=self.row(), exceed_limits=values["exceed_limits"])
         row = self.row()
         rest_lists.add_estimates([row])
         return Response(SnapshotOutput(row).data)

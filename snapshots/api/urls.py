@@ -3,7 +3,15 @@
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from snapshots.api import capacity_views, inventory_views, job_views, machine_views, snapshot_views, tenancy_views
+from snapshots.api import (
+    capacity_views,
+    inventory_views,
+    job_views,
+    limit_views,
+    machine_views,
+    snapshot_views,
+    tenancy_views,
+)
 from snapshots.api.base_views import NothingHere
 
 app_name = "api"
@@ -44,6 +52,7 @@ version_1 = [
     path("accounts/<uuid:id>/", tenancy_views.AccountDetail.as_view(), name="account"),
     path("domains/", tenancy_views.DomainList.as_view(), name="domains"),
     path("domains/<uuid:id>/", tenancy_views.DomainDetail.as_view(), name="domain"),
+    path("limits/", limit_views.Limits.as_view(), name="limits"),
     path("tokens/", tenancy_views.TokenList.as_view(), name="tokens"),
     path("tokens/<uuid:id>/", tenancy_views.TokenDetail.as_view(), name="token"),
     re_path(r"", NothingHere.as_view(), name="nothing"),

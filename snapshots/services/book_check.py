@@ -54,9 +54,10 @@ class Difference:
 
 
 def check_books(*, repair: bool) -> list[Difference]:
-    """Compare all books with the rows, a few machines at a time and then what accounts and domains use; with `repair` put
-    right what differs, and tell of it in the history."""
-    found: list[Difference] = []
+    """Compare all books with the rows: first what accounts and domains use with what is booked of their machines, then, a
+    few at a time, what is booked of machines with their rows. With `repair` put right what differs, in the same order, and
+    tell of it in the history."""
+    found = _check_use(repair=repair)
     keys = list(VirtualMachine.objects.order_by("pk").values_list("pk", flat=True))
     for start in range(0, len(keys), MACHINES_AT_ONCE):
         found += _check_machines(keys[start : start + MACHINES_AT_ONCE])
@@ -65,8 +66,6 @@ def check_books(*, repair: bool) -> list[Difference]:
             with transaction.atomic():
                 if VirtualMachine.objects.filter(pk=machine_pk).exists():
                     tree.repair(machine_pk)
-    found += _check_use(repair=repair)
-    if repair:
         _tell(found)
     return found
 

@@ -63,7 +63,8 @@ def _row(level: Level) -> LimitRow:
     words = size_in_words if level.kind == LimitKind.BYTES else str
     noun = "estimated" if level.kind == LimitKind.BYTES else "VM snapshots"
     if not level.limited:
-        return LimitRow(level.place, level.name, f"{words(level.used)} {noun}", "", None, False)
+        used = f"{words(level.used)} {noun}" if level.used != 1 else "1 VM snapshot"
+        return LimitRow(level.place, level.name, used, "", None, False)
     percent = min(round(100 * level.share), 100)
     return LimitRow(
         level.place,

@@ -45,6 +45,10 @@ class Caller:
         """A PATCH."""
         return self.call("PATCH", path, body, **headers)
 
+    def put(self, path: str, body: Any = None, **headers: str) -> HttpResponse:
+        """A PUT."""
+        return self.call("PUT", path, body, **headers)
+
     def delete(self, path: str, body: Any = None, **headers: str) -> HttpResponse:
         """A DELETE."""
         return self.call("DELETE", path, body, **headers)

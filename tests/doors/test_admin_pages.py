@@ -6,9 +6,9 @@ from django.test import Client
 from django.urls import reverse
 
 from snapshots.access import SYSTEM
-from snapshots.choices import TokenScope
+from snapshots.choices import LimitKind, TokenScope
 from snapshots.models import Event, VirtualMachine
-from snapshots.services import tenancy
+from snapshots.services import limit_setting, tenancy
 from tests.builders import PASSWORD, Cloud, People, take
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
@@ -25,6 +25,7 @@ def everything(web: VirtualMachine, people: People, cloud: Cloud) -> None:
     """One row at least of every kind."""
     take(web, "first", people.alice)
     tenancy.create_token(SYSTEM, user=people.alice, name="backup", scope=TokenScope.READ)
+    limit_setting.set_limit(SYSTEM, on=people.acme, kind=LimitKind.BYTES, value=5)
 
 
 def page(model: type, name: str, *args: object) -> str:
@@ -46,6 +47,7 @@ def test_every_kind_of_row_an_admin_works_with_has_a_page() -> None:
         "Domain",
         "Event",
         "Job",
+        "Limit",
         "Membership",
         "StoragePool",
         "User",

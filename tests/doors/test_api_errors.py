@@ -27,7 +27,7 @@ from tests.doors.api_client import Caller, accepted, problem
 
 LISTS = [
     "virtual-machines/", "snapshots/", "jobs/", "events/", "volumes/", "hypervisors/", "storage-pools/", "accounts/",
-    "domains/", "tokens/",
+    "domains/", "limits/", "tokens/",
 ]  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def test_a_browser_session_reads_and_acts_with_its_csrf_token_only(web: VirtualM
 
 
 @pytest.mark.parametrize(
-    "path", ["nonsense/", "", "virtual-machines", "virtual-machines/7/", "jobs/x/cancel/", "limits/"]
+    "path", ["nonsense/", "", "virtual-machines", "virtual-machines/7/", "jobs/x/cancel/", "quotas/"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 def test_an_address_that_leads_nowhere(people: People, path: str, method: str) -> None:

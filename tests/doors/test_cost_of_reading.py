@@ -29,6 +29,7 @@ REST = {
     "machines": 3, "machine": 3, "machine_snapshots": 6, "machine_tree": 5, "snapshots": 5, "snapshot": 5, "jobs": 3,
     "job": 3, "events": 3, "volumes": 3, "volume": 3, "hypervisors": 3, "hypervisor": 3, "pools": 7, "pool": 7,
     "pool_capacity": 9, "accounts": 3, "account": 3, "domains": 3, "domain": 3, "tokens": 3, "token": 3,
+    "limits": 4,
 }  # fmt: skip
 
 # Pages that only root admins have, read by one.
