@@ -77,6 +77,8 @@ class UsageEvent(UsageFacts):
         indexes = [
             models.Index(fields=("snapshot_uuid", "at", "id"), name="usage_event_by_snapshot"),
             models.Index(fields=("at",), name="usage_event_by_time"),
+            # How one machine grew.
+            models.Index(fields=("machine_uuid", "at", "id"), name="usage_event_by_machine"),
         ]
 
     def __str__(self) -> str:

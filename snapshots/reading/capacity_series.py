@@ -16,7 +16,6 @@ from snapshots.pool_room import Held, PoolRoom
 from snapshots.reading.chart_shapes import Series, SeriesChart, Threshold
 from snapshots.reading.forecast import DAYS_MOST, Forecast, forecast
 
-EVENTS_READ = 5000
 POINTS_MOST = 150
 
 
@@ -150,12 +149,13 @@ def account_chart(samples: Sequence[CapacitySample], now: Held, csv: str) -> Ser
 
 
 def machine_chart(machine: VirtualMachine, csv: str) -> SeriesChart:
-    """How the VM snapshots of a machine grew, from the usage events: a point wherever something changed. One query."""
+    """How the VM snapshots of a machine grew, from the usage events: a point wherever something changed, the newest where
+    there are many. One query, whose cost grows with the machine's own history alone."""
     columns = ("at", "snapshot_uuid", "alive", "estimated_bytes", "measured_bytes")
     events = UsageEvent.objects.filter(machine_uuid=machine.uuid).order_by("at", "id").values_list(*columns)
     held: dict[UUID, tuple[int, int | None]] = {}
     points: dict[datetime, tuple[int, int, int | None]] = {}
-    for at, snapshot, alive, estimated, measured in events[:EVENTS_READ]:
+    for at, snapshot, alive, estimated, measured in events.iterator():
         held.pop(snapshot, None)
         if alive:
             held[snapshot] = (estimated, measured)
