@@ -108,6 +108,15 @@ class Held(NamedTuple):
     estimated_bytes: int = 0
     measured_bytes: int | None = None
 
+    def with_more(self, other: "Held") -> "Held":
+        """Both together."""
+        known = [size for size in (self.measured_bytes, other.measured_bytes) if size is not None]
+        return Held(
+            self.volume_bytes + other.volume_bytes,
+            self.estimated_bytes + other.estimated_bytes,
+            sum(known) if known else None,
+        )
+
 
 def sums_by(rows: QuerySet[MachineAllocation], column: str) -> defaultdict[Any, Held]:
     """What these rows hold, by the values of a column; nothing for values that are not there. One query."""

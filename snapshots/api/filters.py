@@ -74,6 +74,14 @@ class _MomentField(forms.Field):
         raise forms.ValidationError("A time in ISO 8601, for example 2026-01-31T12:00:00Z.")
 
 
+def moment_of(name: str, text: str) -> datetime | None:
+    """The time that a parameter names, None for an empty one. Raises `Invalid`."""
+    try:
+        return _MomentField().to_python(text)
+    except forms.ValidationError as error:
+        raise Invalid(f"The query of the address is not valid: {name}.", fields={name: error.messages}) from None
+
+
 @extend_schema_field(OpenApiTypes.DATETIME)
 class Moment(django_filters.Filter):
     """Compares with a time."""

@@ -13,6 +13,7 @@ from snapshots.api.openapi import action_schema
 from snapshots.api.outputs import HypervisorOutput, Output, PoolOutput, VolumeOutput
 from snapshots.models import Job, Volume
 from snapshots.reading import rest_lists
+from snapshots.reading.capacity_report import add_allocation
 from snapshots.refusals import NotVisible
 from snapshots.services import endpoints, machine_actions
 
@@ -107,7 +108,13 @@ class PoolList(OfPool, ListView):
     filterset_class = PoolFilters
     orderings = ("name",)
 
+    def complete(self, page: Any) -> None:
+        add_allocation(self.request.user, page)
+
 
 @extend_schema_view(get=extend_schema(tags=POOLS, summary="Read a storage pool", operation_id="read_storage_pool"))
 class PoolDetail(OfPool, DetailView):
     """A storage pool."""
+
+    def complete(self, row: Any) -> None:
+        add_allocation(self.request.user, [row])

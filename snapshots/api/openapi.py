@@ -27,7 +27,7 @@ DESCRIPTIONS = {
     "404": "Not there, or not for you (`not_found`).",
     "405": "Not with this method (`method_not_allowed`).",
     "409": "In the way now, perhaps not later (`vm_busy`, `invalid_state`, `name_taken`, `volumes_locked`, "
-    "`limit_exceeded`).",
+    "`limit_exceeded`, `capacity_exceeded`).",
     "413": "The body is too large (`too_large`).",
     "415": "Not JSON (`unsupported_media_type`).",
     "422": "Cannot be done here, and waiting will not help (`not_supported`, `idempotency_key_reused`).",

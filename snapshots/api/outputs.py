@@ -232,6 +232,34 @@ class HypervisorOutput(Output):
     synced_at = serializers.DateTimeField(allow_null=True, help_text="When everything in it was last read.")
 
 
+class HeldOutput(Output):
+    """What machines hold: volumes, the estimate of their VM snapshots, and what is measured of these."""
+
+    volume_bytes = serializers.IntegerField()
+    estimated_bytes = serializers.IntegerField()
+    measured_bytes = serializers.IntegerField(allow_null=True, help_text="Null where the hypervisor measures nothing.")
+
+
+class AllocationOutput(Output):
+    """How full a pool is, in whole percent of its size × overcommit: volumes and the estimate of VM snapshots, of all."""
+
+    percent = serializers.IntegerField(
+        source="room.percent", allow_null=True, help_text="Null while its size is not known."
+    )
+    standing = serializers.ChoiceField(
+        source="room.state",
+        choices=["unknown", "ok", "warning", "over"],
+        help_text="Where it is between its two lines.",
+    )
+    warning_percent = serializers.IntegerField(source="room.warning_percent")
+    threshold_percent = serializers.IntegerField(
+        source="room.threshold_percent", help_text="A VM snapshot that would make it fuller is refused."
+    )
+    overcommit = serializers.FloatField(source="room.overcommit")
+    own = HeldOutput(help_text="What the machines that you see hold there.")
+    all = HeldOutput(allow_null=True, help_text="What all hold there together; null unless you are a root admin.")
+
+
 class PoolOutput(Output):
     """A storage pool."""
 
@@ -242,6 +270,7 @@ class PoolOutput(Output):
     active = serializers.BooleanField()
     total_bytes = serializers.IntegerField(allow_null=True)
     free_bytes = serializers.IntegerField(allow_null=True)
+    allocation = AllocationOutput(source="as_seen")
     synced_at = serializers.DateTimeField(allow_null=True)
 
 

@@ -4,6 +4,7 @@ from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from snapshots.api import (
+    capacity_views,
     inventory_views,
     job_views,
     limit_views,
@@ -48,6 +49,7 @@ version_1 = [
     path("storage-pools/", inventory_views.PoolList.as_view(), name="pools"),
     path("storage-pools/<uuid:id>/", inventory_views.PoolDetail.as_view(), name="pool"),
     path("usage-records/", usage_views.UsageRecordList.as_view(), name="usage_records"),
+    path("storage-pools/<uuid:id>/capacity/", capacity_views.PoolCapacityView.as_view(), name="pool_capacity"),
     path("accounts/", tenancy_views.AccountList.as_view(), name="accounts"),
     path("accounts/<uuid:id>/", tenancy_views.AccountDetail.as_view(), name="account"),
     path("domains/", tenancy_views.DomainList.as_view(), name="domains"),

@@ -110,4 +110,8 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.AddIndex(
+            model_name="usageevent",
+            index=models.Index(fields=["machine_uuid", "at", "id"], name="usage_event_by_machine"),
+        ),
     ]

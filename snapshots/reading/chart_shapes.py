@@ -44,7 +44,7 @@ class SeriesChart:
 
     `key` is its id in the page. `about` says in one sentence what is seen, also to those who do not see it. `labels` are
     all times (UTC) or all texts; `addresses`, where given, are the pages that the labels lead to. `csv` is the address of
-    the same numbers as CSV. `money` is the currency of the unit "money".
+    the same numbers as CSV. `money` is the currency of the unit "money". `stepped`: a number holds until the next one.
     """
 
     key: str
@@ -59,6 +59,7 @@ class SeriesChart:
     zoom: bool = False
     csv: str = ""
     money: str = ""
+    stepped: bool = False
 
     @property
     def numbers_id(self) -> str:
@@ -87,6 +88,7 @@ class SeriesChart:
             "labels": [label.isoformat() if isinstance(label, datetime) else label for label in self.labels],
             "addresses": list(self.addresses),
             "zoom": self.zoom,
+            "stepped": self.stepped,
             "series": [
                 {"name": row.name, "values": list(row.values), "tone": row.tone, "drawn": row.drawn, "upon": row.upon}
                 for row in self.series

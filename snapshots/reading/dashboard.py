@@ -1,5 +1,5 @@
-"""What a person should look at now: pools, stale VM snapshots, running jobs, recent events, drift. Each as far as the
-person's rights go; the number of queries is constant."""
+"""What a person should look at now: pools, limits, stale VM snapshots, running jobs, recent events, drift. Each as far as
+the person's rights go; the number of queries is constant."""
 
 from dataclasses import dataclass
 
@@ -17,10 +17,12 @@ from snapshots.access import (
 from snapshots.choices import ACTIVE_JOB_STATES
 from snapshots.models import Event, Job
 from snapshots.pool_room import PoolRoom, rooms_of
+from snapshots.reading.limit_overview import NearLimit, near_limits
 from snapshots.reading.stale import Stale, stale
 
 POOLS_LOOKED_AT = 200
 POOLS_SHOWN = 5
+LIMITS_SHOWN = 5
 STALE_SHOWN = 5
 JOBS_SHOWN = 8
 EVENTS_SHOWN = 8
@@ -41,6 +43,7 @@ class Dashboard:
     machine_count: int
     pools: list[PoolRoom]
     pool_count: int
+    limits: list[NearLimit]
     stale: Stale
     jobs: list[Job]
     events: list[Event]
@@ -48,7 +51,7 @@ class Dashboard:
 
 
 def dashboard(person: Person) -> Dashboard:
-    """The dashboard of one person. Sixteen queries at most, beside those that find out who the person is."""
+    """The dashboard of one person. Eighteen queries at most, beside those that find out who the person is."""
     pools = list(visible_pools(person).filter(missing_since=None).select_related("hypervisor")[:POOLS_LOOKED_AT])
     fullest = sorted(rooms_of(pools).values(), key=lambda room: -(room.percent or 0))
     jobs = visible_jobs(person).filter(state__in=ACTIVE_JOB_STATES).select_related("machine", "requested_by")
@@ -56,6 +59,7 @@ def dashboard(person: Person) -> Dashboard:
         machine_count=visible_machines(person).count(),
         pools=fullest[:POOLS_SHOWN],
         pool_count=len(pools),
+        limits=near_limits(person, LIMITS_SHOWN),
         stale=stale(person, STALE_SHOWN),
         jobs=list(jobs.order_by("-created_at", "-pk")[:JOBS_SHOWN]),
         events=list(visible_events(person).select_related("machine").order_by("-at", "-pk")[:EVENTS_SHOWN]),

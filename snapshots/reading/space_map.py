@@ -4,20 +4,22 @@ allocated to it. Only the largest of each are shown by name; the others stand to
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import F, QuerySet, Sum
 from django.urls import reverse
 
 from snapshots.access import Person, visible_machines
+from snapshots.choices import GONE
 from snapshots.estimates import estimate_machine, memory_held
 from snapshots.models import Account, Domain, MachineAllocation, StoragePool, VirtualMachine, VMSnapshot
 from snapshots.pool_room import Held, sums_by
 from snapshots.reading.chart_shapes import Node, TreeMap
 
 ACCOUNTS_SHOWN = 20
-MACHINES_SHOWN = 40
-SNAPSHOTS_SHOWN = 8
+MACHINES_SHOWN = 30
+SNAPSHOTS_SHOWN = 6
 SNAPSHOTS_READ = 200
 """Of a machine with more VM snapshots only the sum is shown."""
 
@@ -111,16 +113,34 @@ def _largest_machines(rows: QuerySet[MachineAllocation]) -> dict[int | None, lis
     return found
 
 
+class _Snapshot(NamedTuple):
+    """As much of a VM snapshot's row as is read for this: building the whole rows would take most of the time."""
+
+    pk: int
+    parent_id: int | None
+    machine_id: int
+    type: str
+    memory_bytes: int
+    error_code: str
+    name: str
+    uuid: UUID
+
+    @property
+    def present(self) -> bool:
+        """Whether it is not lost."""
+        return self.error_code != GONE
+
+
 def _snapshot_parts(machines: list[_Machine]) -> dict[int, list[Node]]:
     """The largest VM snapshots of these machines, by machine. One query."""
     wanted = {machine.row.pk: machine for machine in machines if 0 < machine.row.snapshot_count <= SNAPSHOTS_READ}
-    trees: dict[int, list[VMSnapshot]] = defaultdict(list)
-    for row in VMSnapshot.objects.filter(machine__in=wanted, parent__isnull=False).order_by("pk"):
+    trees: dict[int, list[_Snapshot]] = defaultdict(list)
+    rows = VMSnapshot.objects.filter(machine__in=wanted, parent__isnull=False).order_by("pk")
+    for row in map(_Snapshot._make, rows.values_list(*_Snapshot._fields)):
         trees[row.machine_id].append(row)
     parts = {}
     for pk, tree in trees.items():
-        machine = wanted[pk]
-        shares = _shares(machine, tree)
+        shares = _shares(wanted[pk], tree)
         largest = sorted(tree, key=lambda row: -shares[row.pk])[:SNAPSHOTS_SHOWN]
         parts[pk] = [
             Node(row.name, shares[row.pk], "VM snapshot", reverse("snapshot", args=[row.uuid]))
@@ -130,7 +150,7 @@ def _snapshot_parts(machines: list[_Machine]) -> dict[int, list[Node]]:
     return parts
 
 
-def _shares(machine: _Machine, tree: list[VMSnapshot]) -> dict[int, int]:
+def _shares(machine: _Machine, tree: list[_Snapshot]) -> dict[int, int]:
     """What each VM snapshot accounts for of what is looked at."""
     memory_bytes = machine.row.memory_bytes
     whole = estimate_machine(tree, volume_bytes=machine.held.volume_bytes, machine_memory_bytes=memory_bytes).shares

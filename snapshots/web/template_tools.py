@@ -13,8 +13,8 @@ from django.utils.safestring import SafeString
 from snapshots.choices import JobAction
 from snapshots.models import Job
 from snapshots.naming import size_in_words
-from snapshots.reading.chart_shapes import SeriesChart, TreeMap
 from snapshots.services.jobs import EVENT_NAMES
+from snapshots.web.chart_table import chart_table
 
 register = template.Library()
 
@@ -31,18 +31,7 @@ def at_most(value: int, most: int) -> int:
     return min(value, most)
 
 
-@register.filter
-def in_unit(value: float | None, chart: SeriesChart | TreeMap) -> str:
-    """A number of a chart with its unit: "1.5 GiB", "12.5 hours", "3.40 EUR"."""
-    if value is None:
-        return "not known"
-    if chart.unit == "bytes":
-        return size(round(value))
-    if chart.unit == "byte-hours":
-        return f"{size(round(value))} hours"
-    if chart.unit == "money":
-        return f"{value:,.2f} {chart.money}"
-    return f"{value:,.10g} {chart.unit}"
+register.simple_tag(chart_table)
 
 
 def in_words(at: datetime) -> str:

@@ -93,6 +93,7 @@
       }
       const line = { name: row.name, type: "line", data, symbol: "circle", symbolSize: 6, showSymbol: few };
       line.itemStyle = { color: tone };
+      if (numbers.stepped) line.step = "end";
       if (row.drawn === "line") return { ...line, lineStyle: { color: tone, width: 2, type: "dashed" }, z: 4 };
       return { ...line, stack: "all", lineStyle: { color: tone, width: 1 }, areaStyle: { color: tone, opacity: 0.75 } };
     });

@@ -14,7 +14,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.lab]
 def addresses(product) -> dict[str, str]:
     """The pages by name: of a machine with a VM snapshot and a job behind it, so that these are on the pages to be seen."""
     rest = Rest(product)
-    found = rest.ask("/virtual-machines/?name=web-2")["results"][0]["id"]
+    machine = rest.ask("/virtual-machines/?name=web-2")["results"][0]
+    found, account = machine["id"], machine["account"]
+    pool = rest.ask(f"/volumes/?virtual_machine={found}")["results"][0]["storage_pool"]
     job = rest.carry_out(f"/virtual-machines/{found}/snapshots/", {"name": "seen", "memory": True})
     return {
         "machines": "/",
@@ -22,6 +24,12 @@ def addresses(product) -> dict[str, str]:
         "account": "/account/",
         "machine": f"/machines/{found}/",
         "job": f"/jobs/{job['id']}/",
+        "dashboard": "/dashboard/",
+        "capacity": "/capacity/",
+        "pool": f"/capacity/pools/{pool}/",
+        "account capacity": f"/capacity/accounts/{account}/?range=day",
+        "machine growth": f"/capacity/machines/{found}/",
+        "stale": "/capacity/stale/",
     }
 
 

@@ -3,7 +3,7 @@
 import pytest
 from django.urls import URLPattern
 
-from snapshots.models import ImportRule, Job, VirtualMachine, VMSnapshot
+from snapshots.models import ImportRule, Job, StoragePool, VirtualMachine, VMSnapshot
 from snapshots.services.machine_actions import request_start
 from snapshots.services.machine_import import add_rule
 from snapshots.web.urls import urlpatterns
@@ -22,7 +22,15 @@ READ_AND_CHANGE = (
     "delete_snapshot_tree",
     "delete_all_snapshots",
 )
-READ_ONLY = ("machine", "machine_pulse", "machine_history", "snapshot", "job")
+READ_ONLY = (
+    "machine",
+    "machine_pulse",
+    "machine_history",
+    "snapshot",
+    "job",
+    "account_capacity",
+    "machine_capacity",
+)
 CHANGE_ONLY = (
     "start_machine",
     "sync_machine",
@@ -32,7 +40,10 @@ CHANGE_ONLY = (
     "adopt_snapshot",
     "acknowledge_snapshot",
 )
-OF_NOBODY_ELSE = ("machine_list", "job_list", "account", "make_token", "choose_theme", "sign_in", "sign_out")
+# Of a thing that others have a part in too: each sees their own part.
+SHARED = ("pool_capacity",)
+LISTS = ("machine_list", "job_list", "account", "dashboard", "capacity", "stale")
+OF_NOBODY_ELSE = (*LISTS, "make_token", "choose_theme", "sign_in", "sign_out")
 TOKENS = ("revoke_token",)
 # For root admins alone.
 OF_ROOT_READ = ("import_machines", "import_rules")
@@ -55,6 +66,8 @@ def addresses(people: People, web: VirtualMachine, db_machine: VirtualMachine) -
         "snapshot_uuid": snapshot.uuid,
         "job_uuid": job.uuid,
         "volume_uuid": volume.uuid,
+        "pool_uuid": StoragePool.objects.get(volumes=volume).uuid,
+        "account_uuid": people.acme.uuid,
         "rule_uuid": add_rule(acting(people.root), account=people.acme, name_pattern="un*").uuid,
     }
     made = {}
@@ -70,14 +83,14 @@ def test_every_address_is_in_one_of_the_lists_of_this_file() -> None:
     assert all(isinstance(pattern, URLPattern) for pattern in urlpatterns)
     names = [pattern.name for pattern in urlpatterns]
     assert sorted(str(name) for name in names) == sorted(
-        READ_AND_CHANGE + READ_ONLY + CHANGE_ONLY + OF_NOBODY_ELSE + TOKENS + OF_ROOT + OF_ADMINS
+        READ_AND_CHANGE + READ_ONLY + SHARED + CHANGE_ONLY + OF_NOBODY_ELSE + TOKENS + OF_ROOT + OF_ADMINS
     )
 
 
 def test_without_signing_in_every_address_leads_to_the_sign_in_page(addresses: dict[str, str]) -> None:
     nobody = Browser(None)
-    readable = READ_AND_CHANGE + READ_ONLY + OF_ROOT_READ + OF_ROOT_READ_AND_CHANGE + OF_ADMINS
-    for name in (*readable, "machine_list", "job_list", "account"):
+    readable = READ_AND_CHANGE + READ_ONLY + SHARED + OF_ROOT_READ + OF_ROOT_READ_AND_CHANGE + OF_ADMINS
+    for name in (*readable, *LISTS):
         page = nobody.get(addresses[name])
         assert page.status == 302, name
         assert page.response["Location"] == f"/sign-in/?next={addresses[name]}", name
@@ -183,7 +196,7 @@ def test_a_reader_may_have_a_machine_read_again(people: People, addresses: dict[
 @pytest.mark.parametrize("who", ["alice", "dora", "root"])
 def test_operators_and_admins_get_every_page(people: People, addresses: dict[str, str], who: str) -> None:
     person = Browser(getattr(people, who))
-    for name in (*READ_AND_CHANGE, *READ_ONLY, "machine_list", "job_list", "account"):
+    for name in (*READ_AND_CHANGE, *READ_ONLY, *SHARED, *LISTS):
         assert person.get(addresses[name]).status in (200, 302), name
 
 
@@ -196,7 +209,7 @@ def test_what_changes_something_cannot_be_done_by_following_a_link(
 
 
 def test_what_only_shows_something_takes_no_post(people: People, addresses: dict[str, str]) -> None:
-    for name in (*READ_ONLY, "machine_list", "job_list", "account"):
+    for name in (*READ_ONLY, *SHARED, *LISTS):
         assert Browser(people.alice).post(addresses[name]).status == 405, name
 
 
