@@ -111,8 +111,8 @@ class UsageRecordAdmin(ExportMixin, ReadingAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return [field.name for field in UsageRecord._meta.fields if field.name != "id"]
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[UsageRecord]:
-        return rest_lists.usage_records(request.user)
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return rest_lists.with_periods(super().get_queryset(request))
 
     def get_export_formats(self) -> list[Any]:
         return [SafeCSV, SafeXLSX, JSON]
