@@ -106,6 +106,7 @@ class UsageEvent(UsageFacts):
             models.Index(fields=("at",), condition=Q(period=None), name="usage_event_not_billed"),
             models.Index(fields=("period", "snapshot_uuid", "at", "id"), name="usage_event_of_period"),
             models.Index(fields=("snapshot_uuid", "at", "id"), condition=Q(carried=True), name="usage_event_carried"),
+            models.Index(fields=("account_uuid",), condition=Q(carried=True), name="usage_event_carried_of"),
         ]
 
     def __str__(self) -> str:

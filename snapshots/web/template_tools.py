@@ -14,6 +14,7 @@ from snapshots.choices import JobAction
 from snapshots.models import Job
 from snapshots.reading.chart_shapes import SeriesChart, TreeMap
 from snapshots.services.jobs import EVENT_NAMES
+from snapshots.usage_arithmetic import BILLION, HOUR
 
 register = template.Library()
 
@@ -45,6 +46,24 @@ def in_unit(value: float | None, chart: SeriesChart | TreeMap) -> str:
     if chart.unit == "money":
         return f"{value:,.2f} {chart.money}"
     return f"{value:,.10g} {chart.unit}"
+
+
+@register.filter
+def byte_hours(amount: int) -> str:
+    """Byte-microseconds as bytes times hours: "1.5 GiB hours"."""
+    return f"{size(round(amount / HOUR))} hours"
+
+
+@register.filter
+def hours(microseconds: int) -> str:
+    """Microseconds as hours: "12.5 hours"."""
+    return f"{microseconds / HOUR:,.1f}".removesuffix(".0") + " hours"
+
+
+@register.filter
+def price(billionths: int | None, currency: str) -> str:
+    """Billionths of a currency: "3.40 EUR"."""
+    return "no price" if billionths is None else f"{billionths / BILLION:,.2f} {currency}"
 
 
 def in_words(at: datetime) -> str:

@@ -31,7 +31,17 @@ CHANGE_ONLY = (
     "adopt_snapshot",
     "acknowledge_snapshot",
 )
-OF_NOBODY_ELSE = ("machine_list", "job_list", "account", "make_token", "choose_theme", "sign_in", "sign_out")
+OF_NOBODY_ELSE = (
+    "machine_list",
+    "job_list",
+    "usage",
+    "usage_csv",
+    "account",
+    "make_token",
+    "choose_theme",
+    "sign_in",
+    "sign_out",
+)
 TOKENS = ("revoke_token",)
 # For root admins alone.
 OF_ROOT_READ = ("import_machines", "import_rules")
@@ -76,7 +86,7 @@ def test_every_address_is_in_one_of_the_lists_of_this_file() -> None:
 def test_without_signing_in_every_address_leads_to_the_sign_in_page(addresses: dict[str, str]) -> None:
     nobody = Browser(None)
     readable = READ_AND_CHANGE + READ_ONLY + OF_ROOT_READ + OF_ROOT_READ_AND_CHANGE + OF_ADMINS
-    for name in (*readable, "machine_list", "job_list", "account"):
+    for name in (*readable, "machine_list", "job_list", "usage", "usage_csv", "account"):
         page = nobody.get(addresses[name])
         assert page.status == 302, name
         assert page.response["Location"] == f"/sign-in/?next={addresses[name]}", name
