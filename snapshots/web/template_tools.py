@@ -51,7 +51,7 @@ def in_unit(value: float | None, chart: SeriesChart | TreeMap) -> str:
 @register.filter
 def byte_hours(amount: int) -> str:
     """Byte-microseconds as bytes times hours: "1.5 GiB hours"."""
-    return f"{size(round(amount / HOUR))} hours"
+    return f"{size(round(amount / HOUR))} hours" if amount else "0"
 
 
 @register.filter

@@ -257,6 +257,6 @@ def test_the_page_costs_the_same_however_much_was_used(web: Line, people: People
             look(people.alice)
         counts.append(len(queries))
         for number in range(15):
-            line_of(people.acme, machine_name=f"m{number}").taken("2026-03-10").moved("2026-03-15 01:00")
+            line_of(people.acme, machine_name=f"m{number}").taken("2026-03-15 00:10").resized("2026-03-15 01:00")
         close("2026-03-15 00:30")
     assert counts[0] == counts[1]
