@@ -90,12 +90,11 @@ class UsageRecordAdmin(ExportMixin, ReadingAdmin):
     export_form_class = ExportForm
     change_list_template = "admin/snapshots/usagerecord/change_list.html"
     list_display = (
-        "period",
-        "type",
+        "start",
+        "kind",
         "snapshot_name",
         "machine_name",
         "account_name",
-        "domain_name",
         "pool_name",
         "hours",
         "allocated_gib_hours",
@@ -126,6 +125,10 @@ class UsageRecordAdmin(ExportMixin, ReadingAdmin):
         if changelist is not None:
             answer.context_data["totals"] = list(_totals(changelist.queryset))
         return answer  # type: ignore[no-any-return]  # the stock page
+
+    @admin.display(description="type", ordering="type")
+    def kind(self, record: UsageRecord) -> str:
+        return str(record.type)
 
     @admin.display(description="hours", ordering="microseconds")
     def hours(self, record: UsageRecord) -> str:
