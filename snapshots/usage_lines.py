@@ -32,12 +32,13 @@ def lines(
     that was gone at `start`; the last value is then the time of the first new one.
     """
     late = first_late(new, start)
-    for uuid, rows in groupby(merge(_in_order(carried), _in_order(new)), key=itemgetter(0)):
-        known = list(rows)
-        if uuid in late:
-            earlier = UsageEvent.objects.filter(snapshot_uuid=uuid, period__isnull=False)
-            known = sorted({*known, *_in_order(earlier)}, key=itemgetter(1, 2))
-        yield uuid, [_entry(row) for row in known], late.get(uuid)
+    streams = [_in_order(carried), _in_order(new)]
+    if late:
+        again = new.filter(at__lt=start).values("snapshot_uuid")
+        streams.append(_in_order(UsageEvent.objects.filter(period__isnull=False, snapshot_uuid__in=again)))
+    for uuid, rows in groupby(merge(*streams), key=itemgetter(0)):
+        # One that stands in two streams comes twice in a row.
+        yield uuid, [_entry(row) for row in dict.fromkeys(rows)], late.get(uuid)
 
 
 def first_late(new: QuerySet[UsageEvent], start: datetime) -> dict[UUID, datetime]:

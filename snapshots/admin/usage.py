@@ -90,12 +90,11 @@ class UsageRecordAdmin(ExportMixin, ReadingAdmin):
     export_form_class = ExportForm
     change_list_template = "admin/snapshots/usagerecord/change_list.html"
     list_display = (
-        "period",
-        "type",
+        "start",
+        "kind",
         "snapshot_name",
         "machine_name",
         "account_name",
-        "domain_name",
         "pool_name",
         "hours",
         "allocated_gib_hours",
@@ -111,8 +110,8 @@ class UsageRecordAdmin(ExportMixin, ReadingAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return [field.name for field in UsageRecord._meta.fields if field.name != "id"]
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[UsageRecord]:
-        return rest_lists.usage_records(request.user)
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return rest_lists.with_periods(super().get_queryset(request))
 
     def get_export_formats(self) -> list[Any]:
         return [SafeCSV, SafeXLSX, JSON]
@@ -126,6 +125,10 @@ class UsageRecordAdmin(ExportMixin, ReadingAdmin):
         if changelist is not None:
             answer.context_data["totals"] = list(_totals(changelist.queryset))
         return answer  # type: ignore[no-any-return]  # the stock page
+
+    @admin.display(description="type", ordering="type")
+    def kind(self, record: UsageRecord) -> str:
+        return str(record.type)
 
     @admin.display(description="hours", ordering="microseconds")
     def hours(self, record: UsageRecord) -> str:

@@ -185,6 +185,12 @@ class Migration(migrations.Migration):
                 condition=models.Q(("carried", True)), fields=["snapshot_uuid", "at", "id"], name="usage_event_carried"
             ),
         ),
+        migrations.AddIndex(
+            model_name="usageevent",
+            index=models.Index(
+                condition=models.Q(("carried", True)), fields=["account_uuid"], name="usage_event_carried_of"
+            ),
+        ),
         migrations.AddConstraint(
             model_name="usageprice",
             constraint=models.CheckConstraint(

@@ -108,6 +108,7 @@ class UsageEvent(UsageFacts):
             models.Index(fields=("snapshot_uuid", "at", "id"), condition=Q(carried=True), name="usage_event_carried"),
             # How one machine grew.
             models.Index(fields=("machine_uuid", "at", "id"), name="usage_event_by_machine"),
+            models.Index(fields=("account_uuid",), condition=Q(carried=True), name="usage_event_carried_of"),
         ]
 
     def __str__(self) -> str:

@@ -193,9 +193,14 @@ def events(person: access.Person) -> QuerySet[Event]:
     )
 
 
-def usage_records(person: access.Person) -> QuerySet[UsageRecord]:
-    """Usage records, with the bounds of their period and of the one they correct."""
-    return access.visible_usage_records(person).annotate(
+def usage_records(person: access.Person) -> Any:
+    """Usage records."""
+    return with_periods(access.visible_usage_records(person))
+
+
+def with_periods(records: QuerySet[UsageRecord]) -> Any:
+    """Usage records with the bounds of their period and of the one they correct."""
+    return records.annotate(
         period_start=F("period__start"),
         period_end=F("period__end"),
         corrects_start=F("corrects__start"),

@@ -12,6 +12,7 @@ from snapshots.models import ImportRule
 from snapshots.reading.drift_report import CORRECTED, ELSEWHERE, LOST, VANISHED, DriftQuery
 from snapshots.reading.machine_import import ALL, NOBODY, ImportQuery
 from snapshots.reading.machine_list import DESCENDING, SORTS, MachineQuery
+from snapshots.reading.usage_page import UsageQuery
 from snapshots.refusals import Refusal
 
 
@@ -224,6 +225,21 @@ class DriftFilterForm(forms.Form):
             what=values.get("what") or "",
             page=values.get("page") or 1,
         )
+
+
+class UsageForm(forms.Form):
+    """What of one's usage is asked for, from the address. What makes no sense is passed over."""
+
+    account = forms.UUIDField(required=False)
+    machine = forms.UUIDField(required=False)
+    month = forms.DateField(required=False, input_formats=["%Y-%m"])
+
+    @property
+    def query(self) -> UsageQuery:
+        """The same as the page asks for it."""
+        self.is_valid()
+        values = self.cleaned_data
+        return UsageQuery(values.get("account"), values.get("month"), values.get("machine"))
 
 
 class JobFilterForm(forms.Form):

@@ -14,6 +14,7 @@ from snapshots.choices import JobAction
 from snapshots.models import Job
 from snapshots.naming import size_in_words
 from snapshots.services.jobs import EVENT_NAMES
+from snapshots.usage_arithmetic import BILLION, HOUR
 from snapshots.web.chart_table import chart_table
 
 register = template.Library()
@@ -32,6 +33,24 @@ def at_most(value: int, most: int) -> int:
 
 
 register.simple_tag(chart_table)
+
+
+@register.filter
+def byte_hours(amount: int) -> str:
+    """Byte-microseconds as bytes times hours: "1.5 GiB hours"."""
+    return f"{size(round(amount / HOUR))} hours" if amount else "0"
+
+
+@register.filter
+def hours(microseconds: int) -> str:
+    """Microseconds as hours: "12.5 hours"."""
+    return f"{microseconds / HOUR:,.1f}".removesuffix(".0") + " hours"
+
+
+@register.filter
+def price(billionths: int | None, currency: str) -> str:
+    """Billionths of a currency: "3.40 EUR"."""
+    return "no price" if billionths is None else f"{billionths / BILLION:,.2f} {currency}"
 
 
 def in_words(at: datetime) -> str:

@@ -11,6 +11,7 @@ from snapshots.web import (
     job_views,
     machine_views,
     snapshot_views,
+    usage_views,
 )
 
 sign_in = LoginView.as_view(template_name="account/sign_in.html", redirect_authenticated_user=True)
@@ -60,6 +61,8 @@ urlpatterns: list[URLPattern] = [
     path("import/rules/<uuid:rule_uuid>/", import_views.change_rule, name="change_import_rule"),
     path("import/rules/<uuid:rule_uuid>/delete/", import_views.delete_rule, name="delete_import_rule"),
     path("import/rules/<uuid:rule_uuid>/move/", import_views.move_rule, name="move_import_rule"),
+    path("usage/", usage_views.show_usage, name="usage"),
+    path("usage/records.csv", usage_views.usage_csv, name="usage_csv"),
     path("account/", account_views.show_account, name="account"),
     path("account/tokens/", account_views.make_token, name="make_token"),
     path("account/tokens/<uuid:token_uuid>/revoke/", account_views.revoke_token, name="revoke_token"),

@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--no-lab", action="store_true", help="nothing that needs real machines")
     parser.add_argument(
         "--only",
-        choices=("pages", "capacity", "syncs", "snapshots", *BROKERS),
+        choices=("pages", "capacity", "syncs", "snapshots", "usage", *BROKERS),
         help="one part; a broker: snapshots over that one",
     )
     options = parser.parse_args()
@@ -49,7 +49,7 @@ def main() -> int:
 
 def _measure(report: "Report", options: argparse.Namespace) -> bool:
     """All that was asked for, printed as it comes. Whether a process of its own missed a bar."""
-    from tests.bench import capacity, pages, snapshots_of_real_machines, syncs, very_many_rows
+    from tests.bench import capacity, pages, snapshots_of_real_machines, syncs, usage_events, very_many_rows
 
     missed = False
     if options.only in (None, "pages"):
@@ -64,6 +64,9 @@ def _measure(report: "Report", options: argparse.Namespace) -> bool:
         missed = missed or done.returncode != 0
     if options.only in (None, "syncs"):
         syncs.measure_all(report, with_lab=not options.no_lab)
+    if options.only in (None, "usage"):
+        usage_events.measure(report)
+        report.print()
     if options.only in (None, "snapshots", *BROKERS) and not options.no_lab:
         snapshots_of_real_machines.measure(report, options.only if options.only in BROKERS else "embedded")
         report.print()

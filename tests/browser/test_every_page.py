@@ -21,6 +21,7 @@ def addresses(product) -> dict[str, str]:
     return {
         "machines": "/",
         "jobs": "/jobs/",
+        "usage": "/usage/",
         "account": "/account/",
         "machine": f"/machines/{found}/",
         "job": f"/jobs/{job['id']}/",

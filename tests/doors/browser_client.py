@@ -37,7 +37,7 @@ class Page:
     def __init__(self, response: HttpResponse) -> None:
         self.response = response
         self.status = response.status_code
-        self.source = response.content.decode()
+        self.source = response.getvalue().decode()
         self.root = html.fromstring(self.source) if self.source.strip() else html.Element("html")
 
     @property

@@ -1,15 +1,19 @@
 """Every admin page opens for root admins, shows its rows in a fixed number of queries, and for nobody else."""
 
+from decimal import Decimal
+
 import pytest
 from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
 
 from snapshots.access import SYSTEM
-from snapshots.choices import LimitKind, TokenScope
+from snapshots.choices import LimitKind, PriceUnit, TokenScope, UsageType
 from snapshots.models import Event, VirtualMachine
 from snapshots.services import limit_setting, tenancy
+from snapshots.services.usage_prices import PriceTerms, set_price
 from tests.builders import PASSWORD, Cloud, People, take
+from tests.usage import Line, at, close
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 
@@ -26,6 +30,10 @@ def everything(web: VirtualMachine, people: People, cloud: Cloud) -> None:
     take(web, "first", people.alice)
     tenancy.create_token(SYSTEM, user=people.alice, name="backup", scope=TokenScope.READ)
     limit_setting.set_limit(SYSTEM, on=people.acme, kind=LimitKind.BYTES, value=5)
+    Line().taken("2026-03-01")
+    close("2026-03-02 01:00")
+    begin = at("2026-03-02")
+    set_price(SYSTEM, PriceTerms(UsageType.VM_SNAPSHOT, PriceUnit.HOUR, Decimal(1), "EUR", None, begin, None))
 
 
 def page(model: type, name: str, *args: object) -> str:
@@ -50,6 +58,9 @@ def test_every_kind_of_row_an_admin_works_with_has_a_page() -> None:
         "Limit",
         "Membership",
         "StoragePool",
+        "UsagePeriod",
+        "UsagePrice",
+        "UsageRecord",
         "User",
         "VMSnapshot",
         "VirtualMachine",

@@ -210,6 +210,7 @@ def test_csv_is_sent_while_it_is_read(line: Line, people: People) -> None:
         lines = iter(answer)
         assert len([next(lines), next(lines)]) == 2
         assert len(read) == 1
+        assert len(list(lines)) == 3
 
 
 def test_json_is_what_a_client_gets_that_takes_anything(line: Line, people: People) -> None:

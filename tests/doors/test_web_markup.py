@@ -43,6 +43,7 @@ def pages(people: People, cloud: Cloud, web: VirtualMachine, db_machine: Virtual
         "/?q=nothing",
         "/jobs/",
         *(f"/jobs/{job.uuid}/" for job in Job.objects.filter(machine__isnull=False)),
+        "/usage/",
         "/account/",
         "/dashboard/",
         "/capacity/",

@@ -42,7 +42,7 @@ CHANGE_ONLY = (
 )
 # Of a thing that others have a part in too: each sees their own part.
 SHARED = ("pool_capacity",)
-LISTS = ("machine_list", "job_list", "account", "dashboard", "capacity", "stale")
+LISTS = ("machine_list", "job_list", "usage", "usage_csv", "account", "dashboard", "capacity", "stale")
 OF_NOBODY_ELSE = (*LISTS, "make_token", "choose_theme", "sign_in", "sign_out")
 TOKENS = ("revoke_token",)
 # For root admins alone.

@@ -1,0 +1,68 @@
+"""The page of one's own usage, and the same as CSV."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from snapshots.reading.csv_lines import csv_lines
+from snapshots.reading.rest_lists import with_periods
+from snapshots.reading.usage_page import UsagePage, Use, month_records, usage_page
+from snapshots.reading.usage_table import COLUMNS, usage_line
+from snapshots.web.answers import signed_in
+from snapshots.web.forms import UsageForm
+from snapshots.web.usage_charts import address, charts, month_words
+
+CHUNK = 2000
+
+
+@signed_in
+@require_GET
+def show_usage(request: HttpRequest) -> HttpResponse:
+    """What an account used, by month, machine and VM snapshot."""
+    page = usage_page(request.user, UsageForm(request.GET).query)
+    drawn = [] if page.is_empty else charts(page)
+    context = {
+        "page": page,
+        "month_words": month_words(page.month) if page.month else "",
+        "months": list(_months(page)),
+        "charts": drawn,
+        "machines": [(machine, address(page, month=page.month, machine=machine)) for machine in page.machines],
+        "whole_month": address(page, month=page.month),
+        "csv": address(page, "usage_csv", page.month, page.machine),
+        "everything": address(page, "usage_csv"),
+        "open_use": _open(page),
+    }
+    return render(request, "usage/usage.html", context)
+
+
+def _months(page: UsagePage) -> Any:
+    """The months, the newest first, each with its address."""
+    for month, use in reversed(page.months.items()):
+        yield {
+            "value": f"{month:%Y-%m}",
+            "words": month_words(month),
+            "use": use,
+            "address": address(page, month=month),
+            "chosen": month == page.month,
+        }
+
+
+def _open(page: UsagePage) -> Use:
+    """What no period has billed yet."""
+    found = Use()
+    for use in page.months.values():
+        found.open_primary = found.open_primary.plus(use.open_primary)
+        found.open_volumes = found.open_volumes.plus(use.open_volumes)
+    return found
+
+
+@signed_in
+@require_GET
+def usage_csv(request: HttpRequest) -> Any:
+    """The usage records of an account, of a month and a machine where these are given, in the columns of REST."""
+    rows = with_periods(month_records(request.user, UsageForm(request.GET).query)).order_by("start", "pk")
+    lines = csv_lines(COLUMNS, (usage_line(row).cells for row in rows.iterator(CHUNK)))
+    headers = {"Content-Disposition": 'attachment; filename="usage.csv"'}
+    return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)

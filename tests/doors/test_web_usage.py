@@ -1,0 +1,262 @@
+"""The page "Usage": what one's own account used, by month, machine and VM snapshot, billed or not yet."""
+
+import csv
+import io
+import json
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from snapshots.access import SYSTEM
+from snapshots.choices import PriceUnit, Role, UsageType
+from snapshots.models import Account
+from snapshots.services import tenancy
+from snapshots.services.usage_prices import PriceTerms, set_price
+from tests.builders import Cloud, People, account, take
+from tests.doors.browser_client import Browser, Page, words
+from tests.usage import GIB, HOUR, Line, at, close
+
+NOW = "2026-03-15 12:00"
+pytestmark = pytest.mark.django_db
+
+
+def line_of(owner: Account, **facts: Any) -> Line:
+    return Line(
+        account_uuid=owner.uuid,
+        account_name=owner.name,
+        domain_uuid=owner.domain.uuid,
+        domain_name=owner.domain.name,
+        **facts,
+    )
+
+
+@pytest.fixture
+def web(people: People) -> Line:
+    """A VM snapshot of acme's machine "web", there since the 28th of February; `db` had one for six hours of March.
+    Closed until the 15th."""
+    made = line_of(people.acme, estimated_bytes=4 * GIB, measured_bytes=GIB).taken("2026-02-28 12:00")
+    line_of(people.acme, snapshot_name="of db", machine_name="db").taken("2026-03-02").deleted("2026-03-02 06:00")
+    line_of(people.other, snapshot_name="of others", machine_name="foreign").taken("2026-03-01")
+    close("2026-03-15 00:30")
+    return made
+
+
+def look(person: Any, path: str = "/usage/") -> Page:
+    with time_machine.travel(at(NOW), tick=False):
+        return Browser(person).get(path)
+
+
+def numbers(page: Page, chart: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(page.one(f'//script[@id="{chart}-numbers"]').text)
+    return found
+
+
+def table(page: Page, title: str) -> list[list[str]]:
+    rows = page.find(f'//section[@aria-labelledby="{title}-title"]//tbody/tr')
+    return [[" ".join(cell.text_content().split()) for cell in row] for row in rows]
+
+
+def test_the_months_are_charted_with_what_is_billed_and_what_is_not_yet(web: Line, people: People) -> None:
+    drawn = numbers(look(people.alice), "by-month")
+    assert drawn["labels"][-2:] == ["Feb 2026", "Mar 2026"]
+    assert len(drawn["labels"]) == 12
+    values = {series["name"]: series["values"][-2:] for series in drawn["series"]}
+    march = 14 * 24 * 4 * GIB + 6 * 4 * GIB
+    assert values["Estimated"] == [12 * 4 * GIB, march]
+    assert values["Estimated, not billed yet"] == [0, 12 * 4 * GIB]
+    assert values["Measured"] == [12 * GIB, 14 * 24 * GIB + 6 * GIB + 12 * GIB]
+
+
+def test_the_month_is_shown_by_machine_and_by_vm_snapshot_the_largest_first(web: Line, people: People) -> None:
+    page = look(people.alice)
+    assert [row[:2] for row in table(page, "machines")] == [
+        ["web no longer yours", "348 hours"],
+        ["db no longer yours", "6 hours"],
+    ]
+    assert [row[:3] for row in table(page, "snapshots")] == [
+        ["before the upgrade gone", "web", "348 hours"],
+        ["of db gone", "db", "6 hours"],
+    ]
+    assert numbers(page, "by-machine")["labels"] == ["web", "db"]
+    assert numbers(page, "by-snapshot")["labels"] == ["before the upgrade", "of db"]
+
+
+def test_another_month_is_chosen_by_a_link_and_its_use_is_its_own(web: Line, people: People) -> None:
+    link = look(people.alice).one('//section[@aria-labelledby="months-title"]//a[text()="Feb 2026"]').get("href")
+    page = look(people.alice, link)
+    assert table(page, "machines")[0][:2] == ["web no longer yours", "12 hours"]
+    assert page.one("//select[@name='month']/option[@selected]").text == "Feb 2026"
+
+
+def test_one_machine_narrows_the_vm_snapshots_and_leads_back(web: Line, people: People) -> None:
+    link = look(people.alice).one('//section[@aria-labelledby="machines-title"]//a[bdi="db"]').get("href")
+    page = look(people.alice, link)
+    assert [row[0] for row in table(page, "snapshots")] == ["of db gone"]
+    assert len(table(page, "machines")) == 2
+    back = page.one('//a[text()="Those of all machines"]').get("href")
+    assert len(table(look(people.alice, back), "snapshots")) == 2
+
+
+def test_what_is_not_billed_yet_stands_on_top(web: Line, people: People) -> None:
+    text = words(look(people.alice).one('//section[@aria-labelledby="open-title"]'))
+    assert "Used since 15 Mar 2026, 00:00:00 UTC , up to 15 Mar 2026, 12:00:00 UTC" in text
+    assert "VM snapshots 12 hours" in text
+    assert "Estimated 48 GiB hours" in text
+
+
+def test_when_everything_is_billed_the_page_says_so(people: People) -> None:
+    line_of(people.acme).taken("2026-03-01").deleted("2026-03-02")
+    close("2026-03-15 00:30")
+    page = look(people.alice)
+    assert "is billed" in page.text
+    assert "Estimated, not billed yet" not in page.source
+
+
+def test_what_left_the_account_since_the_last_closing_counts_until_then(web: Line, people: People) -> None:
+    web.moved("2026-03-15 03:00", account_uuid=people.other.uuid)
+    mine = numbers(look(people.alice), "by-month")["series"]
+    theirs = numbers(look(people.charlie), "by-month")["series"]
+    assert mine[1]["values"][-1] == 3 * 4 * GIB
+    assert theirs[1]["values"][-1] == (9 * 4 + 12 * 4) * GIB
+
+
+def test_a_correction_counts_in_the_month_in_which_it_was_used(web: Line, people: People) -> None:
+    web.tell("2026-02-28 18:00", web_change(), estimated_bytes=GIB)
+    web.tell("2026-03-01 00:00", web_change(), estimated_bytes=4 * GIB)
+    close("2026-03-16 00:30")
+    drawn = numbers(look(people.alice), "by-month")
+    assert drawn["series"][0]["values"][-2] == (6 * 4 + 6) * GIB
+
+
+def web_change() -> Any:
+    from snapshots.choices import UsageChange
+
+    return UsageChange.RESIZE
+
+
+def test_costs_are_shown_where_there_are_prices_and_nothing_of_them_where_there_are_none(people: People) -> None:
+    line_of(people.acme, estimated_bytes=2 * GIB).taken("2026-03-01")
+    assert "Cost" not in look(people.alice).text
+    terms = PriceTerms(
+        UsageType.VM_SNAPSHOT_ON_PRIMARY, PriceUnit.ALLOCATED, Decimal("0.1"), "EUR", None, at("2026-03-02"), None
+    )
+    set_price(SYSTEM, terms)
+    close("2026-03-15 00:30")
+    page = look(people.alice)
+    assert table(page, "months")[0][-1] == f"{0.1 * 2 * (13 * 24 + 12):.2f} EUR"
+    assert "Cost so far 2.40 EUR" in page.text
+
+
+def test_with_monthly_periods_the_present_month_is_all_open(people: People, settings: Any) -> None:
+    settings.USAGE_PERIOD = "month"
+    line_of(people.acme).taken("2026-02-14")
+    close("2026-03-01 00:30")
+    page = look(people.alice)
+    assert table(page, "machines")[0][1] == f"{14 * 24 + 12} hours"
+    assert numbers(page, "by-month")["series"][0]["values"][-1] == 0
+
+
+def test_a_period_that_was_not_closed_for_months_is_shared_out_among_them(people: People) -> None:
+    line_of(people.acme, estimated_bytes=GIB).taken("2026-01-30")
+    drawn = numbers(look(people.alice), "by-month")
+    assert drawn["series"][1]["values"][-3:] == [48 * GIB, 28 * 24 * GIB, (14 * 24 + 12) * GIB]
+
+
+# For whom
+
+
+def test_nobody_sees_the_usage_of_an_account_that_is_not_theirs(web: Line, people: People) -> None:
+    for person in (people.charlie, people.nora):
+        for path in ("/usage/", "/usage/records.csv"):
+            assert look(person, f"{path}?account={people.acme.uuid}").status == 404
+    assert look(people.alice, f"/usage/?account={uuid4()}").status == 404
+    assert "before the upgrade" not in look(people.charlie).source
+    rows = read(people.charlie, "/usage/records.csv")
+    assert {row["snapshot_name"] for row in rows} == {"of others"}
+    assert read(people.nora, "/usage/records.csv") == []
+
+
+@pytest.mark.parametrize("who", ["alice", "bob", "dora", "root"])
+def test_members_readers_and_admins_see_it(web: Line, people: People, who: str) -> None:
+    assert "before the upgrade" in look(getattr(people, who), f"/usage/?account={people.acme.uuid}").source
+
+
+def test_who_sees_several_accounts_chooses_one(web: Line, people: People) -> None:
+    page = look(people.root)
+    names = [option.text for option in page.find("//select[@name='account']/option")]
+    assert names == ["acme (engineering)", "other (elsewhere)"]
+    assert "of others" not in page.source
+    assert "of others" in look(people.root, f"/usage/?account={people.other.uuid}").source
+    assert not look(people.alice).find("//select[@name='account']")
+
+
+def test_who_is_a_member_of_two_accounts_sees_both(web: Line, people: People) -> None:
+    second = account("second", people.engineering)
+    tenancy.grant_role(SYSTEM, user=people.alice, role=Role.READER, account=second)
+    page = look(people.alice, f"/usage/?account={second.uuid}")
+    assert page.status == 200
+    assert "Nothing used in the last twelve months" in page.text
+
+
+def test_an_empty_page_says_how_usage_begins(people: People) -> None:
+    assert "Usage begins when a VM snapshot is taken" in look(people.alice).text
+    assert "you are a member of none" in look(people.nora).text
+
+
+@pytest.mark.parametrize(
+    "query", ["month=2026-13", "month=x", "machine=x", "account=x", "month=1999-01", "machine=" + str(uuid4())]
+)
+def test_what_makes_no_sense_in_the_address_is_passed_over(web: Line, people: People, query: str) -> None:
+    assert table(look(people.alice, f"/usage/?{query}"), "machines")
+
+
+# What is there still, and CSV
+
+
+def test_what_is_still_there_is_linked_and_has_its_present_name(people: People, cloud: Cloud) -> None:
+    people.own(cloud)
+    snapshot = take(cloud.machine("web"), "<b>here</b>", people.alice)
+    page = Browser(people.alice).get("/usage/")
+    link = page.one('//section[@aria-labelledby="snapshots-title"]//tbody//a')
+    assert (link.get("href"), link.text_content()) == (f"/snapshots/{snapshot.uuid}/", "<b>here</b>")
+    assert "gone" not in page.text
+
+
+def read(person: Any, path: str) -> list[dict[str, str]]:
+    browser = Browser(person)
+    with time_machine.travel(at(NOW), tick=False):
+        answer = browser.client.get(path)
+    assert answer["Content-Type"] == "text/csv; charset=utf-8"
+    text = b"".join(answer.streaming_content).decode()  # type: ignore[attr-defined]  # a streaming answer
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_csv_holds_the_records_behind_the_page(web: Line, people: People) -> None:
+    page = look(people.alice)
+    everything = read(people.alice, page.one('//a[normalize-space()="All records as CSV"]').get("href"))
+    assert len(everything) == 15 * 2 + 2
+    month = page.one('//section[@aria-labelledby="machines-title"]//a[@download]').get("href")
+    assert len(read(people.alice, month)) == 14 * 2 + 2
+    assert {
+        row["virtual_machine_name"] for row in read(people.alice, f"{month}&machine={web.facts['machine_uuid']}")
+    } == {"web"}
+    total = sum(float(row["hours"]) for row in everything if row["type"] == "27")
+    assert total == 12 + 14 * 24 + 6
+    assert total * HOUR == int(total * HOUR)
+
+
+def test_the_page_costs_the_same_however_much_was_used(web: Line, people: People) -> None:
+    counts = []
+    for _ in range(2):
+        with CaptureQueriesContext(connection) as queries:
+            look(people.alice)
+        counts.append(len(queries))
+        for number in range(15):
+            line_of(people.acme, machine_name=f"m{number}").taken("2026-03-15 00:10").resized("2026-03-15 01:00")
+        close("2026-03-15 00:30")
+    assert counts[0] == counts[1]
