@@ -74,7 +74,6 @@ INSTALLED_APPS = [
     "django_htmx",
     "import_export",
     "axes",
-    "import_export",
     "csp",
 ]
 
