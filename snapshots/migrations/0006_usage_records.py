@@ -172,10 +172,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="usageevent",
-            index=models.Index(condition=models.Q(("period", None)), fields=["at"], name="usage_event_not_billed"),
-        ),
-        migrations.AddIndex(
-            model_name="usageevent",
             index=models.Index(
                 condition=models.Q(("carried", True)), fields=["snapshot_uuid", "at", "id"], name="usage_event_carried"
             ),

@@ -101,7 +101,6 @@ class UsageEvent(UsageFacts):
         indexes = [
             models.Index(fields=("snapshot_uuid", "at", "id"), name="usage_event_by_snapshot"),
             models.Index(fields=("at",), name="usage_event_by_time"),
-            models.Index(fields=("at",), condition=Q(period=None), name="usage_event_not_billed"),
             models.Index(fields=("snapshot_uuid", "at", "id"), condition=Q(carried=True), name="usage_event_carried"),
             models.Index(fields=("account_uuid",), condition=Q(carried=True), name="usage_event_carried_of"),
         ]
