@@ -35,6 +35,7 @@ def measure(report: Report) -> None:
     found = {count: _in_own_process(count) for count in (FEW, MANY)}
     for count, figures in found.items():
         report.add(f"{count:,} events into {figures['records']:,} records, by the clock", figures["seconds"], "s")
+        report.add("of it the processor's time", figures["processor_seconds"], "s")
     report.add(f"memory at most, {FEW:,} events", found[FEW]["megabytes"], "MB")
     report.add(f"memory at most, {MANY:,} events", found[MANY]["megabytes"], "MB", under=BAR_MEGABYTES)
     for name in ("seconds", "processor_seconds"):
