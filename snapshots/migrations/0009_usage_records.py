@@ -108,7 +108,7 @@ class Migration(migrations.Migration):
                 ("volume_bytes", models.BigIntegerField()),
                 ("estimated_bytes", models.BigIntegerField()),
                 ("measured_bytes", models.BigIntegerField(null=True)),
-                ("uuid", models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
+                ("uuid", models.UUIDField(default=uuid.uuid4, editable=False)),
                 (
                     "type",
                     models.PositiveSmallIntegerField(
@@ -163,21 +163,12 @@ class Migration(migrations.Migration):
             model_name="usageevent",
             name="period",
             field=models.ForeignKey(
-                db_index=False,
                 editable=False,
                 null=True,
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="events",
                 to="snapshots.usageperiod",
             ),
-        ),
-        migrations.AddIndex(
-            model_name="usageevent",
-            index=models.Index(condition=models.Q(("period", None)), fields=["at"], name="usage_event_not_billed"),
-        ),
-        migrations.AddIndex(
-            model_name="usageevent",
-            index=models.Index(fields=["period", "snapshot_uuid", "at", "id"], name="usage_event_of_period"),
         ),
         migrations.AddIndex(
             model_name="usageevent",

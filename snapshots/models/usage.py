@@ -93,9 +93,7 @@ class UsageEvent(UsageFacts):
     at = models.DateTimeField()
     change = models.CharField(max_length=16, choices=UsageChange)
     alive = models.BooleanField()
-    period = models.ForeignKey(
-        UsagePeriod, null=True, on_delete=models.PROTECT, related_name="events", db_index=False, editable=False
-    )
+    period = models.ForeignKey(UsagePeriod, null=True, on_delete=models.PROTECT, related_name="events", editable=False)
     carried = models.BooleanField(default=False, editable=False)
 
     class Meta:
@@ -103,8 +101,6 @@ class UsageEvent(UsageFacts):
         indexes = [
             models.Index(fields=("snapshot_uuid", "at", "id"), name="usage_event_by_snapshot"),
             models.Index(fields=("at",), name="usage_event_by_time"),
-            models.Index(fields=("at",), condition=Q(period=None), name="usage_event_not_billed"),
-            models.Index(fields=("period", "snapshot_uuid", "at", "id"), name="usage_event_of_period"),
             models.Index(fields=("snapshot_uuid", "at", "id"), condition=Q(carried=True), name="usage_event_carried"),
             # How one machine grew.
             models.Index(fields=("machine_uuid", "at", "id"), name="usage_event_by_machine"),
@@ -128,7 +124,8 @@ class UsageRecord(UsageFacts):
     may be negative. The database refuses to change or delete a record.
     """
 
-    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    # No index: nobody looks one up by it, and at random places it would be what costs most in a closing.
+    uuid = models.UUIDField(default=uuid.uuid4, editable=False)
     period = models.ForeignKey(UsagePeriod, on_delete=models.PROTECT, related_name="records")
     corrects = models.ForeignKey(
         UsagePeriod, null=True, on_delete=models.PROTECT, related_name="corrections", db_index=False

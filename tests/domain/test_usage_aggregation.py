@@ -336,6 +336,7 @@ def test_usage_stays_when_everything_it_is_about_is_gone(people: People, cloud: 
     for machine in (web, cloud.machine("db")):
         tenancy.assign_machine(SYSTEM, machine=machine, account=None)
     tenancy.delete_account(SYSTEM, account=people.acme)
+    tenancy.delete_domain(SYSTEM, domain=people.engineering)
     close_tomorrow()
     names = {(row.snapshot_name, row.account_name, row.domain_name) for row in UsageRecord.objects.all()}
     assert names == {("one", "acme", "engineering")}
