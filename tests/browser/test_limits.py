@@ -26,6 +26,7 @@ def test_a_limit_set_in_the_admin_is_in_the_dialog_at_once(sign_in, picture):
             page = sign_in("bob", viewport=viewport, dark=dark)
             open_machine(page, MACHINE)
             _expect_limit(page, "of 5 VM snapshots")
+            page.get_by_role("table", name="Limits").scroll_into_view_if_needed()
             picture(page, f"take-{look}")
             assert axe_finds(page) == []
     admin.goto("/admin/snapshots/limit/")
