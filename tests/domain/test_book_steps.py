@@ -44,6 +44,8 @@ class BookSteps(RuleBasedStateMachine):
         self.top = domain("top")
         self.domains = {name: domain(name, self.top) for name in PLACES}
         self.owners = {name: account(name, self.domains[name]) for name in PLACES}
+        for machine, owner in (("a", "first"), ("b", "second")):
+            tenancy.assign_machine(SYSTEM, machine=self.machine(machine), account=self.owners[owner])
 
     def teardown(self) -> None:
         if hasattr(self, "undo"):
@@ -179,7 +181,7 @@ class TestBookSteps(TestCase):
     def test_the_books_agree_whatever_happens_in_whatever_order(self) -> None:
         case = BookSteps.TestCase
         case.settings = settings(
-            max_examples=15,
+            max_examples=20,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
