@@ -1,4 +1,5 @@
-"""What the demo starts with: a tree of domains, accounts, people, and the machines of one hypervisor shared out.
+"""What the demo starts with: a tree of domains, accounts with limits, people, a price of usage, and the machines of one
+hypervisor shared out.
 
 Everything goes through the services that admins use. All of it may be repeated: what is there is left alone, so that
 what people changed since stays changed.
@@ -6,13 +7,16 @@ what people changed since stays changed.
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 
 from hypervisors.models import Hypervisor
 from snapshots.access import SYSTEM
-from snapshots.choices import FINAL_JOB_STATES, Role
+from snapshots.choices import FINAL_JOB_STATES, LimitKind, PriceUnit, Role, UsageType
 from snapshots.models import Account, Domain, Event, Job, User, VirtualMachine, Volume
-from snapshots.services import endpoints, tenancy
+from snapshots.services import endpoints, limit_setting, tenancy
 from snapshots.services.job_runner import run_job
+from snapshots.services.usage_prices import PriceTerms, set_price
 
 ROOT = "Example"
 # Account: the domain it is in.
@@ -28,6 +32,18 @@ PEOPLE = {
     "alice": "operator of the account Web shop",
     "bob": "operator of the account Accounting",
 }
+# How many VM snapshots they may have, so that there is something to see of limits. Far more than a demo takes.
+LIMITS = {"Web shop": 60, "Build farm": 60, "Accounting": 60}
+LIMIT_OF_ROOT = 150
+PRICE = PriceTerms(
+    type=UsageType.VM_SNAPSHOT_ON_PRIMARY,
+    unit=PriceUnit.ALLOCATED,
+    amount=Decimal("0.0002"),
+    currency="EUR",
+    pool=None,
+    valid_from=datetime(2026, 1, 1, tzinfo=UTC),
+    valid_until=None,
+)
 READ_WITHIN_SECONDS = 60.0
 
 
@@ -49,6 +65,7 @@ def seed_people(password: str, *, reset: bool) -> Seeded:
     there get it too. Nothing is made in an installation that others have begun to use."""
     if not is_seeded() and User.objects.exists():
         return Seeded(strangers=True)
+    is_new = not is_seeded()
     root = _domain(ROOT, None)
     domains = {name: _domain(name, root) for name in dict.fromkeys(ACCOUNTS.values())}
     accounts = {name: _account(name, domains[place]) for name, place in ACCOUNTS.items()}
@@ -64,6 +81,11 @@ def seed_people(password: str, *, reset: bool) -> Seeded:
                 tenancy.grant_role(SYSTEM, user=user, role=Role.OPERATOR, account=accounts["Web shop"])
             case "bob":
                 tenancy.grant_role(SYSTEM, user=user, role=Role.OPERATOR, account=accounts["Accounting"])
+    if is_new:
+        limit_setting.set_limit(SYSTEM, on=root, kind=LimitKind.SNAPSHOTS, value=LIMIT_OF_ROOT)
+        for name, most in LIMITS.items():
+            limit_setting.set_limit(SYSTEM, on=accounts[name], kind=LimitKind.SNAPSHOTS, value=most)
+        set_price(SYSTEM, PRICE)
     return Seeded(made=made)
 
 

@@ -10,8 +10,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from snapshots.access import SYSTEM, is_root_admin, operable_accounts, visible_machines
-from snapshots.models import Account, Domain, Event, User, VirtualMachine
-from snapshots.services import tenancy
+from snapshots.choices import LimitKind
+from snapshots.models import Account, Domain, Event, Limit, UsagePrice, User, VirtualMachine
+from snapshots.services import demo_seed, limit_setting, tenancy
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,19 @@ def test_the_people_of_the_demo_have_their_roles_and_machines() -> None:
     assert not seen["alice"] & seen["bob"]
     assert seen["admin"] == set(VirtualMachine.objects.all())
     assert not VirtualMachine.objects.filter(account=None).exists()
+
+
+@pytest.mark.django_db
+def test_the_accounts_begin_with_limits_and_usage_with_a_price_and_both_stay_as_people_set_them() -> None:
+    seed()
+    limits = Limit.objects.filter(kind=LimitKind.SNAPSHOTS)
+    assert dict(limits.values_list("account__name", "value")) == {**demo_seed.LIMITS, None: demo_seed.LIMIT_OF_ROOT}
+    assert UsagePrice.objects.get().currency == "EUR"
+    shop = Account.objects.get(name="Web shop")
+    limit_setting.set_limit(SYSTEM, on=shop, kind=LimitKind.SNAPSHOTS, value=None)
+    seed()
+    assert not limits.filter(account=shop).exists()
+    assert UsagePrice.objects.count() == 1
 
 
 @pytest.mark.django_db
