@@ -29,8 +29,8 @@ from snapshots.tree_comparison import (
     new_row,
 )
 from snapshots.tree_numbers import COUNTS as COUNTS
+from snapshots.tree_numbers import count, recount, renumber
 from snapshots.tree_numbers import damaged_machines as damaged_machines
-from snapshots.tree_numbers import recount, renumber
 
 WRITTEN_BY_RESYNC = (
     "parent",
@@ -202,9 +202,11 @@ def adopt(machine_pk: int, snapshot_pks: Collection[int]) -> None:
 
 def forget_native_ids(machine_pk: int) -> None:
     """The machine is at another endpoint, where its snapshots may be called otherwise, and others as these were: they are
-    to be known again by their tokens, or by name and time."""
+    to be known again by their tokens, or by name and time. Of one whose fate was not known it cannot be said any more that
+    it was there. The caller settles the books."""
     lock_machine(machine_pk)
     VMSnapshot.objects.filter(machine_id=machine_pk).exclude(native_id="").update(native_id="")
+    count(machine_pk)
 
 
 def remove_all(machine_pk: int) -> None:

@@ -67,11 +67,16 @@ def renumber(machine_pk: int) -> None:
 
 
 def recount(machine_pk: int) -> None:
-    """Write how many VM snapshots the machine has, how many of them were made elsewhere and are not adopted, how many
-    are lost, and of how many the taking failed; and settle the books, which follow from the same rows."""
+    """Write the machine's counts, and settle the books, which follow from the same rows."""
+    count(machine_pk)
+    ledger.settle([machine_pk])
+
+
+def count(machine_pk: int) -> None:
+    """Write how many VM snapshots the machine has, how many of them were made elsewhere and are not adopted, how many are
+    lost, and of how many the taking failed."""
     counts = VMSnapshot.objects.filter(machine_id=machine_pk, parent__isnull=False).aggregate(**COUNTS)
     VirtualMachine.objects.filter(pk=machine_pk).exclude(**counts).update(**counts)
-    ledger.settle([machine_pk])
 
 
 def damaged_machines() -> list[int]:

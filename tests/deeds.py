@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +16,6 @@ from pathlib import Path
 from celery import current_app
 from django.conf import settings
 from django.db import connection
-from django.db.models import Q
 from django.utils import timezone
 
 from hypervisors.connections import open_driver
@@ -27,15 +25,12 @@ from hypervisors.models import Hypervisor
 from hypervisors.records import PowerAfterRevert, PowerState
 from snapshots import dispatch, tree
 from snapshots.access import SYSTEM, Actor
-from snapshots.choices import ACTIVE_JOB_STATES, JobState, LimitKind, Role, SampleStep, SnapshotState, Trigger
+from snapshots.choices import ACTIVE_JOB_STATES, JobState, Role, SampleStep, SnapshotState, Trigger
 from snapshots.models import (
-    Account,
     CapacitySample,
-    Domain,
     Event,
     IdempotencyKey,
     Job,
-    LimitUse,
     StoragePool,
     User,
     VirtualMachine,
@@ -45,19 +40,15 @@ from snapshots.models import (
 from snapshots.pool_room import rooms_of
 from snapshots.refusals import Refusal
 from snapshots.services import (
-    book_check,
     capacity_samples,
     endpoints,
     idempotency,
     job_sweeper,
     jobs,
-    limit_setting,
     machine_actions,
-    moving,
     pool_policies,
     snapshot_actions,
     sync_schedule,
-    tenancy,
 )
 from snapshots.services.job_runner import run_job
 from tests.builders import Cloud, account, domain, user
@@ -125,60 +116,6 @@ def ask_to_create(cloud: str, name: str, machine: str = "m0", memory: bool = Fal
     """Ask for a VM snapshot."""
     wanted = machine_of(cloud, machine)
     return outcome(lambda: snapshot_actions.request_create(SYSTEM, machine=wanted, name=name, memory=memory))
-
-
-def ask_to_create_on_each(cloud: str, machines: list[str]) -> list[Outcome]:
-    """Ask for a VM snapshot of each of these machines, all at once."""
-
-    def ask_for(machine: str) -> Outcome:
-        try:
-            return ask_to_create(cloud, "wanted", machine)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(machines)) as threads:
-        return list(threads.map(ask_for, machines))
-
-
-def limit_account_of(cloud: str, value: int) -> None:
-    """Give all machines of the cloud to an account three domains deep that may have so many VM snapshots."""
-    place = domain(f"third of {cloud}", domain(f"second of {cloud}", domain(f"first of {cloud}")))
-    owner = account(cloud, place)
-    for machine in VirtualMachine.objects.filter(hypervisor__name=cloud):
-        tenancy.assign_machine(SYSTEM, machine=machine, account=owner)
-    limit_setting.set_limit(SYSTEM, on=owner, kind=LimitKind.SNAPSHOTS, value=value)
-
-
-def limit_domain_over(clouds: list[str], value: int) -> None:
-    """Put the domains of these clouds' accounts below one that may have so many VM snapshots."""
-    top = domain(f"over {clouds[0]}")
-    for cloud in clouds:
-        moving.move_domain(SYSTEM, domain=Domain.objects.get(name=f"first of {cloud}"), parent=top)
-    limit_setting.set_limit(SYSTEM, on=top, kind=LimitKind.SNAPSHOTS, value=value)
-
-
-def move_account_about(cloud: str, times: int) -> None:
-    """Move the cloud's account between two domains, so many times."""
-    for number in range(times):
-        place = Domain.objects.get(name=f"{'second' if number % 2 else 'first'} of {cloud}")
-        moving.move_account(SYSTEM, account=Account.objects.select_related("domain").get(name=cloud), domain=place)
-
-
-def do(name: str, *arguments: object) -> object:
-    """Any deed by its name."""
-    return globals()[name](*arguments)
-
-
-def used_of(cloud: str) -> list[int]:
-    """How many VM snapshots are in use by the cloud's account and each domain above it, as booked."""
-    owner = Account.objects.select_related("domain").get(name=cloud)
-    rows = LimitUse.objects.filter(Q(account=owner) | Q(domain__in=owner.domain.ancestor_ids)).order_by("pk")
-    return list(rows.values_list("snapshots", flat=True))
-
-
-def wrong_books() -> list[str]:
-    """Where the books differ from the rows."""
-    return [difference.words for difference in book_check.check_books(repair=False)]
 
 
 def ask_to_revert(cloud: str, name: str, machine: str = "m0", safety: bool = False) -> Outcome:

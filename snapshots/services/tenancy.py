@@ -31,6 +31,7 @@ from snapshots.models import (
 from snapshots.naming import some_of
 from snapshots.refusals import Forbidden, Invalid, InvalidState, NameTaken, NotVisible
 from snapshots.services import events
+from snapshots.services.moving import tell_if_passed
 from snapshots.services.snapshot_rules import busy_refusal, clean_name
 from snapshots.tree import lock_machine
 
@@ -221,7 +222,8 @@ def assign_machine(actor: Actor, *, machine: VirtualMachine, account: Account | 
 
 def hand_over(actor: Actor, machines: Collection[VirtualMachine], account: Account | None, words: str) -> None:
     """Write down that these machines and their volumes are the account's, or nobody's, with an event for each that ends in
-    these words. Call inside a transaction that holds the machines' locks, of those on which no job is under way."""
+    these words, and one where more is in use now than the account or a domain above may use. Call inside a transaction
+    that holds the machines' locks, of those on which no job is under way."""
     keys = [machine.pk for machine in machines]
     VirtualMachine.objects.filter(pk__in=keys).update(account=account, assigned_at=timezone.now())
     Volume.objects.filter(machine__in=keys).update(account=account)
@@ -230,6 +232,8 @@ def hand_over(actor: Actor, machines: Collection[VirtualMachine], account: Accou
         events.prepared(actor, "machine.assigned", machine=machine, account=account, detail=f"{machine.name} {words}")
         for machine in machines
     )
+    if account is not None:
+        tell_if_passed(actor, account)
 
 
 @transaction.atomic

@@ -15,6 +15,11 @@ def open_and_judge(page: Page, path: str) -> None:
         " - document.querySelector('main').getBoundingClientRect().bottom"
     )
     assert below >= 0, f"the footer of {path} lies over the content"
-    found = Axe().run(page).response["violations"]
-    barring = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found]
+    barring = axe_finds(page)
     assert barring == [], f"{path}: {barring}"
+
+
+def axe_finds(page: Page) -> list[tuple[str, list[str]]]:
+    """What axe finds on the page as it is now: each rule, with the elements that break it."""
+    found = Axe().run(page).response["violations"]
+    return [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from tests import deeds
+from tests import deeds, limit_deeds
 from tests.installation import PROCESSES
 
 WANTED, ROOM = 50, 7
@@ -10,36 +10,36 @@ WANTED, ROOM = 50, 7
 
 def test_of_fifty_requests_at_once_against_a_limit_of_seven_exactly_seven_pass(installation):
     cloud = installation.ask(deeds.build, WANTED)
-    installation.ask(deeds.limit_account_of, cloud, ROOM)
+    installation.ask(limit_deeds.limit_account_of, cloud, ROOM)
     machines = [f"m{number}" for number in range(WANTED)]
     shares = [machines[start::PROCESSES] for start in range(PROCESSES)]
-    answers = installation.at_once(deeds.ask_to_create_on_each, *((cloud, share) for share in shares))
+    answers = installation.at_once(limit_deeds.ask_to_create_on_each, *((cloud, share) for share in shares))
     said = Counter(kind if kind == "job" else code for share in answers for kind, code in share)
     assert said == {"job": ROOM, "limit_exceeded": WANTED - ROOM}
     assert len(installation.ask(deeds.active_jobs, cloud)) == ROOM
-    assert installation.ask(deeds.used_of, cloud) == [ROOM] * 4
-    assert installation.ask(deeds.wrong_books) == []
+    assert installation.ask(limit_deeds.used_of, cloud) == [ROOM] * 4
+    assert installation.ask(limit_deeds.wrong_books) == []
 
 
 def test_a_limit_of_a_domain_is_not_passed_by_two_of_its_accounts_at_once(installation):
     clouds = [installation.ask(deeds.build, 10) for _ in range(2)]
     for cloud in clouds:
-        installation.ask(deeds.limit_account_of, cloud, 100)
-    installation.ask(deeds.limit_domain_over, clouds, ROOM)
+        installation.ask(limit_deeds.limit_account_of, cloud, 100)
+    installation.ask(limit_deeds.limit_domain_over, clouds, ROOM)
     calls = [(cloud, [f"m{number}" for number in range(start, start + 5)]) for cloud in clouds for start in (0, 5)]
-    answers = installation.at_once(deeds.ask_to_create_on_each, *calls)
+    answers = installation.at_once(limit_deeds.ask_to_create_on_each, *calls)
     said = Counter(kind if kind == "job" else code for share in answers for kind, code in share)
     assert said == {"job": ROOM, "limit_exceeded": 20 - ROOM}
-    assert installation.ask(deeds.wrong_books) == []
+    assert installation.ask(limit_deeds.wrong_books) == []
 
 
 def test_moving_an_account_while_its_machines_are_snapshotted_leaves_whole_books(installation):
     cloud = installation.ask(deeds.build, 12)
-    installation.ask(deeds.limit_account_of, cloud, 100)
+    installation.ask(limit_deeds.limit_account_of, cloud, 100)
     calls = [
         ("ask_to_create_on_each", cloud, [f"m{number}" for number in range(start, start + 3)]) for start in (0, 3, 6, 9)
     ]
     moves = [("move_account_about", cloud, 5), ("move_account_about", cloud, 5)]
-    installation.at_once(deeds.do, *calls, *moves)
+    installation.at_once(limit_deeds.do, *calls, *moves)
     assert len(installation.ask(deeds.active_jobs, cloud)) == 12
-    assert installation.ask(deeds.wrong_books) == []
+    assert installation.ask(limit_deeds.wrong_books) == []

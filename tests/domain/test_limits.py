@@ -260,6 +260,11 @@ def test_a_machine_given_to_an_account_brings_its_use_whatever_the_limit(people,
     tenancy.assign_machine(SYSTEM, machine=web, account=people.other)
     assert used(people.acme) == used(people.organisation) == (0, 0)
     assert used(people.other) == used(people.elsewhere) == (1, web.memory_bytes)
+    warning = Event.objects.get(action="limits.passed")
+    assert (warning.level, warning.account) == ("warning", people.other)
+    assert warning.detail == (
+        "The account other has 1 VM snapshot and may have 0. Nothing new is taken until there is room."
+    )
     refused(cloud.world, lambda: request_create(acting(people.charlie), machine=web, name="two"))
 
 

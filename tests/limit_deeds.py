@@ -1,0 +1,67 @@
+"""Deeds about limits, in the same way as those in `deeds`."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from django.db import connection
+from django.db.models import Q
+
+from snapshots.access import SYSTEM
+from snapshots.choices import LimitKind
+from snapshots.models import Account, Domain, LimitUse, VirtualMachine
+from snapshots.services import book_check, limit_setting, moving, tenancy
+from tests.builders import account, domain
+from tests.deeds import Outcome, ask_to_create
+
+
+def ask_to_create_on_each(cloud: str, machines: list[str]) -> list[Outcome]:
+    """Ask for a VM snapshot of each of these machines, all at once."""
+
+    def ask_for(machine: str) -> Outcome:
+        try:
+            return ask_to_create(cloud, "wanted", machine)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(machines)) as threads:
+        return list(threads.map(ask_for, machines))
+
+
+def limit_account_of(cloud: str, value: int) -> None:
+    """Give all machines of the cloud to an account three domains deep that may have so many VM snapshots."""
+    place = domain(f"third of {cloud}", domain(f"second of {cloud}", domain(f"first of {cloud}")))
+    owner = account(cloud, place)
+    for machine in VirtualMachine.objects.filter(hypervisor__name=cloud):
+        tenancy.assign_machine(SYSTEM, machine=machine, account=owner)
+    limit_setting.set_limit(SYSTEM, on=owner, kind=LimitKind.SNAPSHOTS, value=value)
+
+
+def limit_domain_over(clouds: list[str], value: int) -> None:
+    """Put the domains of these clouds' accounts below one that may have so many VM snapshots."""
+    top = domain(f"over {clouds[0]}")
+    for cloud in clouds:
+        moving.move_domain(SYSTEM, domain=Domain.objects.get(name=f"first of {cloud}"), parent=top)
+    limit_setting.set_limit(SYSTEM, on=top, kind=LimitKind.SNAPSHOTS, value=value)
+
+
+def move_account_about(cloud: str, times: int) -> None:
+    """Move the cloud's account between two domains, so many times."""
+    for number in range(times):
+        place = Domain.objects.get(name=f"{'second' if number % 2 else 'first'} of {cloud}")
+        moving.move_account(SYSTEM, account=Account.objects.select_related("domain").get(name=cloud), domain=place)
+
+
+def do(name: str, *arguments: object) -> object:
+    """Any deed by its name."""
+    return globals()[name](*arguments)
+
+
+def used_of(cloud: str) -> list[int]:
+    """How many VM snapshots are in use by the cloud's account and each domain above it, as booked."""
+    owner = Account.objects.select_related("domain").get(name=cloud)
+    rows = LimitUse.objects.filter(Q(account=owner) | Q(domain__in=owner.domain.ancestor_ids)).order_by("pk")
+    return list(rows.values_list("snapshots", flat=True))
+
+
+def wrong_books() -> list[str]:
+    """Where the books differ from the rows."""
+    return [difference.words for difference in book_check.check_books(repair=False)]
