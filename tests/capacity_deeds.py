@@ -26,8 +26,11 @@ def allocated_percent(cloud: str) -> int | None:
     return rooms_of([pool])[pool.pk].percent
 
 
+def slot_now() -> str:
+    """The slot that a sample of this moment falls into."""
+    return capacity_samples.slot_of(timezone.now()).isoformat()
+
+
 def samples_of(cloud: str) -> int:
-    """How many raw samples of the cloud's pool there are in the newest slot that has any."""
-    rows = CapacitySample.objects.filter(pool__hypervisor__name=cloud, step=SampleStep.RAW, at__lte=timezone.now())
-    newest = rows.order_by("-at").first()
-    return rows.filter(at=newest.at).count() if newest else 0
+    """How many raw samples of the cloud's pool there are."""
+    return CapacitySample.objects.filter(pool__hypervisor__name=cloud, step=SampleStep.RAW).count()
