@@ -26,13 +26,11 @@ from hypervisors.models import Hypervisor
 from hypervisors.records import PowerAfterRevert, PowerState
 from snapshots import dispatch, tree
 from snapshots.access import SYSTEM, Actor
-from snapshots.choices import ACTIVE_JOB_STATES, JobState, Role, SampleStep, SnapshotState, Trigger
+from snapshots.choices import ACTIVE_JOB_STATES, JobState, Role, SnapshotState, Trigger
 from snapshots.models import (
-    CapacitySample,
     Event,
     IdempotencyKey,
     Job,
-    StoragePool,
     UsageEvent,
     UsagePeriod,
     User,
@@ -40,17 +38,14 @@ from snapshots.models import (
     VMSnapshot,
     Volume,
 )
-from snapshots.pool_room import rooms_of
 from snapshots.reading import usage_proof
 from snapshots.refusals import Refusal
 from snapshots.services import (
-    capacity_samples,
     endpoints,
     idempotency,
     job_sweeper,
     jobs,
     machine_actions,
-    pool_policies,
     snapshot_actions,
     sync_schedule,
     usage_aggregation,
@@ -240,17 +235,6 @@ def done(verb: str, *arguments: object) -> str:
     return answer[1]
 
 
-def refuse_above(cloud: str, percent: int) -> None:
-    """No VM snapshot is taken any more that makes the cloud's pool fuller than this."""
-    pool = StoragePool.objects.get(hypervisor__name=cloud)
-    pool_policies.set_policy(SYSTEM, pool=pool, warning_percent=None, threshold_percent=percent, overcommit=None)
-
-
-def sample_capacity() -> None:
-    """One tick of the samples."""
-    capacity_samples.sample()
-
-
 def sweep() -> None:
     """One round of the sweeper."""
     job_sweeper.sweep()
@@ -409,18 +393,6 @@ def has_snapshot(cloud: str, name: str) -> bool:
 def reconnect() -> None:
     """Forget a database connection that may have broken."""
     connection.close()
-
-
-def allocated_percent(cloud: str) -> int | None:
-    """How full the cloud's pool is."""
-    pool = StoragePool.objects.get(hypervisor__name=cloud)
-    return rooms_of([pool])[pool.pk].percent
-
-
-def samples_of(cloud: str) -> int:
-    """How many raw samples of the cloud's pool there are in the slot of this moment."""
-    at = capacity_samples.slot_of(timezone.now())
-    return CapacitySample.objects.filter(pool__hypervisor__name=cloud, step=SampleStep.RAW, at__gte=at).count()
 
 
 def snapshot_states(cloud: str, machine: str = "m0") -> dict[str, str]:

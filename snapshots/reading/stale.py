@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
-from snapshots.access import Person, visible_machines
+from snapshots.access import Person, visible_machines, visible_snapshots
 from snapshots.models import MachineAllocation, VirtualMachine, VMSnapshot
 from snapshots.pool_room import Held, sums_by
 from snapshots.reading import rest_lists
@@ -47,23 +46,17 @@ class Stale:
 
 def stale(person: Person, most: int = SHOWN) -> Stale:
     """What the person sees of it, at most so many of each. Seven queries at most."""
-    old = _old(person)
-    rows = list(old[:most])
+    old = Q(created_at__lt=timezone.now() - timedelta(days=settings.STALE_AFTER_DAYS))
+    rows = list(rest_lists.snapshots(person).filter(old).select_related("machine").order_by("created_at", "pk")[:most])
     rest_lists.add_estimates(rows)
     machines = visible_machines(person).filter(snapshot_count__gt=settings.STALE_PER_MACHINE)
     many = list(machines.select_related("account").defer("capabilities").order_by("-snapshot_count", "name")[:most])
     held = sums_by(MachineAllocation.objects.filter(machine__in=[row.pk for row in many]), "machine_id")
     return Stale(
         old=rows,
-        old_count=len(rows) if len(rows) < most else old.values("pk")[: COUNTED_MOST + 1].count(),
+        old_count=len(rows) if len(rows) < most else visible_snapshots(person).filter(old)[: COUNTED_MOST + 1].count(),
         many=[(row, held[row.pk]) for row in many],
         many_count=len(many) if len(many) < most else machines.count(),
         after_days=settings.STALE_AFTER_DAYS,
         per_machine=settings.STALE_PER_MACHINE,
     )
-
-
-def _old(person: Person) -> Any:
-    before = timezone.now() - timedelta(days=settings.STALE_AFTER_DAYS)
-    rows: QuerySet[VMSnapshot] = rest_lists.snapshots(person).filter(created_at__lt=before)
-    return rows.select_related("machine").order_by("created_at", "pk")

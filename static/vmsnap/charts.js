@@ -4,7 +4,6 @@
   "use strict";
 
   const root = document.documentElement;
-  const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
 
   // --- colours: those of the page, as they are at this moment --------------------------------------------------------
 
@@ -104,7 +103,6 @@
     return {
       silent: true,
       symbol: "none",
-      animation: false,
       data: numbers.thresholds.map((line) => ({
         yAxis: line.value / scale.by,
         lineStyle: { color: tones[line.kind], width: 1.5, type: line.kind === "size" ? "solid" : "dashed" },
@@ -137,8 +135,17 @@
 
   // The legend breaks its lines by itself but does not push the picture down.
   function legendHeight(numbers, width) {
-    const length = numbers.series.reduce((sum, row) => sum + row.name.length * 7 + 50, 0);
-    return 24 * Math.ceil(length / Math.max(width, 100)) + 24;
+    let lines = 1;
+    let used = 0;
+    for (const row of numbers.series) {
+      const length = row.name.length * 7 + 54;
+      if (used && used + length > width) {
+        lines += 1;
+        used = 0;
+      }
+      used += length;
+    }
+    return 25 * lines + 24;
   }
 
   function labelAxis(numbers, colours, width) {
@@ -222,8 +229,7 @@
     const colours = palette();
     const own = numbers.kind === "treemap" ? treemapOption(numbers, colours) : seriesOption(numbers, colours, width);
     return {
-      animation: !calm.matches,
-      animationDuration: 300,
+      animation: false, // movement would say nothing here, and bothers some
       textStyle: { fontFamily: window.getComputedStyle(document.body).fontFamily },
       aria: { enabled: true, label: { description: numbers.about }, decal: { show: numbers.kind !== "treemap" } },
       ...own,
@@ -249,7 +255,6 @@
       redraw();
     }).observe(element);
     new MutationObserver(redraw).observe(root, { attributes: true, attributeFilter: ["data-bs-theme"] });
-    calm.addEventListener("change", redraw);
     element.dataset.drawn = "yes";
   }
 

@@ -12,7 +12,7 @@ from snapshots.models import Job
 from snapshots.services import job_runner, snapshot_actions
 from tests.builders import Cloud, acting
 
-TO_ASK = 23
+TO_ASK = 25
 TO_CARRY_OUT = 40
 
 
