@@ -253,9 +253,6 @@ SPECTACULAR_SETTINGS = {
 REST_KNOX = {"TOKEN_MODEL": "snapshots.ApiToken", "AUTO_REFRESH": False}
 KNOX_TOKEN_MODEL = "snapshots.ApiToken"  # noqa: S105  # names a model, holds no secret
 
-# A name that begins like a formula stays text in a spreadsheet.
-IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
-
 # Celery carries ids only; the job rows are the truth and the broker is a bell.
 BROKER_DIR = DATA_DIR / "broker"
 CELERY_BROKER_URL = env.secret("BROKER_URL", "filesystem://localhost/")

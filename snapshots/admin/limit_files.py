@@ -10,7 +10,6 @@ from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from import_export.fields import Field
-from import_export.formats.base_formats import CSV, JSON, XLSX
 from import_export.resources import ModelResource
 
 from snapshots.access import Actor
@@ -20,7 +19,6 @@ from snapshots.models import Account, Domain, Limit
 from snapshots.refusals import Refusal
 from snapshots.services.limit_setting import set_limit
 
-FORMATS = (CSV, XLSX, JSON)
 LARGEST_EXACT = 2**53
 
 

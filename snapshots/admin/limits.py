@@ -11,7 +11,8 @@ from import_export.admin import ImportExportMixin
 
 from snapshots.access import Actor
 from snapshots.admin.acting import ActingAdmin, actor_of
-from snapshots.admin.limit_files import FORMATS, LimitResource
+from snapshots.admin.export_formats import FORMATS
+from snapshots.admin.limit_files import LimitResource
 from snapshots.admin.tenancy import account_choice, domain_choice
 from snapshots.choices import UNLIMITED, LimitKind
 from snapshots.models import Account, Domain, Limit

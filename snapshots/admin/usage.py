@@ -12,13 +12,12 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from import_export.admin import ExportMixin
 from import_export.fields import Field
-from import_export.formats.base_formats import CSV, JSON, XLSX
 from import_export.forms import ExportForm
 from import_export.resources import ModelResource
-from tablib import Dataset
 
 from snapshots.access import Actor
 from snapshots.admin.acting import ActingAdmin, ActingForm, ReadingAdmin
+from snapshots.admin.export_formats import FORMATS
 from snapshots.choices import PriceUnit, UsageType
 from snapshots.models import StoragePool, UsagePeriod, UsagePrice, UsageRecord
 from snapshots.reading import rest_lists
@@ -33,28 +32,6 @@ from snapshots.usage_arithmetic import BILLION, GIB, HOUR
 def gib_hours(amount: int) -> str:
     """Byte-microseconds as GiB-hours, to a thousandth."""
     return f"{amount / (GIB * HOUR):,.3f}"
-
-
-def without_formulas(dataset: Dataset) -> Dataset:
-    """The same, with no text that a spreadsheet would take for a formula."""
-    safe = Dataset(headers=dataset.headers)
-    for row in dataset:
-        safe.append([cell(value) for value in row])
-    return safe
-
-
-class SafeCSV(CSV):
-    """CSV for spreadsheets."""
-
-    def export_data(self, dataset: Dataset, **kwargs: Any) -> Any:
-        return super().export_data(without_formulas(dataset), **kwargs)
-
-
-class SafeXLSX(XLSX):
-    """A workbook."""
-
-    def export_data(self, dataset: Dataset, **kwargs: Any) -> Any:
-        return super().export_data(without_formulas(dataset), **kwargs)
 
 
 class UsageRecordResource(ModelResource):
@@ -114,7 +91,7 @@ class UsageRecordAdmin(ExportMixin, ReadingAdmin):
         return rest_lists.with_periods(super().get_queryset(request))
 
     def get_export_formats(self) -> list[Any]:
-        return [SafeCSV, SafeXLSX, JSON]
+        return list(FORMATS)
 
     def has_export_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)

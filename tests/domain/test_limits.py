@@ -397,7 +397,7 @@ def test_the_check_takes_two_queries_whatever_the_depth_of_the_domains(db, depth
     monkeypatch.setattr(limits, "require_room", counted)
     with CaptureQueriesContext(connection) as captured:
         request_create(SYSTEM, machine=cloud.machine("m"), name="one")
-    assert (cost, len(captured)) == ([2], 30)
+    assert (cost, len(captured)) == ([2], 32)
 
 
 def test_the_room_of_many_accounts_is_read_in_one_query(people, web):
