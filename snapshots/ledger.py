@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Max, Q
 from django.utils import timezone
 
 from snapshots.choices import Origin, SnapshotState, UsageChange
@@ -76,10 +76,17 @@ class Billed(NamedTuple):
 
 
 def settle(machine_pks: Collection[int]) -> None:
-    """Make the books of these machines equal to their rows. Call inside the transaction, under the machines' locks."""
+    """Make the books of these machines equal to their rows. Call inside the transaction, under the machines' locks, and at
+    its end where several machines are settled: whoever holds the use of an account waits for no machine."""
     keys = sorted(set(machine_pks))
+    shifts: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     for start in range(0, len(keys), BATCH):
-        _settle(keys[start : start + BATCH])
+        books = books_of(keys[start : start + BATCH])
+        _book_use(books, shifts)
+        _write_allocations(books)
+        _write_usage(books)
+    # All at once, so that no account is locked after a domain.
+    shift_use({account: Booking(*shift) for account, shift in shifts.items()})
 
 
 def note_revert(snapshot: VMSnapshot) -> None:
@@ -91,13 +98,6 @@ def note_revert(snapshot: VMSnapshot) -> None:
         UsageEvent.objects.create(
             at=line.since, change=UsageChange.REVERT, alive=True, **{name: getattr(line, name) for name in FACTS}
         )
-
-
-def _settle(machine_pks: list[int]) -> None:
-    books = books_of(machine_pks)
-    _book_use(books)
-    _write_allocations(books)
-    _write_usage(books)
 
 
 def books_of(machine_pks: Collection[int]) -> list[MachineBooks]:
@@ -114,6 +114,9 @@ def books_of(machine_pks: Collection[int]) -> list[MachineBooks]:
 
 
 def _books(machine: VirtualMachine, snapshots: list[VMSnapshot], volumes: list[Volume]) -> MachineBooks:
+    if machine.missing_since is not None:
+        # Nobody could delete its VM snapshots, so nobody pays for them or has less room. Both come back with it.
+        return MachineBooks(machine, NOTHING, {}, {})
     estimate = estimate_machine(
         snapshots,
         volume_bytes=sum(volume.capacity_bytes for volume in volumes),
@@ -159,7 +162,7 @@ def _billed(
                 "estimated_bytes": estimate.shares[row.pk],
                 "measured_bytes": row.measured_bytes,
             },
-            taken=row.state in TAKEN,
+            taken=row.state in TAKEN and not row.failed,
             adopted=row.origin == Origin.ELSEWHERE,
         )
         for row in ours
@@ -246,8 +249,8 @@ def move_use(account_pks: Collection[int], old: Collection[int], new: Collection
     LimitUse.objects.bulk_update(domains.values(), ("snapshots", "estimated_bytes"), BATCH)
 
 
-def _book_use(books: Iterable[MachineBooks]) -> None:
-    shifts: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+def _book_use(books: Iterable[MachineBooks], shifts: dict[int, list[int]]) -> None:
+    """Write what is booked of each machine, and add by how much the use of each account changes by that."""
     changed = []
     for book in books:
         machine = book.machine
@@ -262,7 +265,6 @@ def _book_use(books: Iterable[MachineBooks]) -> None:
                 shifts[account][1] += sign * size
         machine.booked_account_id, machine.booked_snapshots, machine.booked_bytes = wanted
         changed.append(machine)
-    shift_use({account: Booking(*shift) for account, shift in shifts.items()})
     VirtualMachine.objects.bulk_update(changed, ("booked_account", "booked_snapshots", "booked_bytes"), BATCH)
 
 
@@ -302,16 +304,14 @@ def _write_usage(books: list[MachineBooks]) -> None:
     """Open, change and close what is billed, with a usage event for each."""
     lines = {row.snapshot_uuid: row for row in OpenUsage.objects.filter(machine__in=[b.machine.pk for b in books])}
     events: list[UsageEvent] = []
-    opened: list[OpenUsage] = []
+    opened: list[tuple[OpenUsage, bool]] = []
     changed: list[OpenUsage] = []
     for book in books:
         for key, billed in book.billed.items():
             line = lines.pop(key, None)
             if line is None:
                 if billed.taken:
-                    line = OpenUsage(machine=book.machine, since=timezone.now(), **billed.facts)
-                    opened.append(line)
-                    events.append(_event(line, UsageChange.ADOPT if billed.adopted else UsageChange.CREATE))
+                    opened.append((OpenUsage(machine=book.machine, **billed.facts), billed.adopted))
             elif change := _change(line, billed.facts):
                 _write_facts(line, book.machine, billed.facts)
                 changed.append(line)
@@ -320,9 +320,23 @@ def _write_usage(books: list[MachineBooks]) -> None:
         line.since = _not_before(line.since)
         events.append(_event(line, UsageChange.DELETE, alive=False))
     OpenUsage.objects.filter(pk__in=[line.pk for line in lines.values()]).delete()
-    OpenUsage.objects.bulk_create(opened, BATCH)
+    events += _open(opened)
     OpenUsage.objects.bulk_update(changed, ("machine", "since", *FACTS), BATCH)
     UsageEvent.objects.bulk_create(events, BATCH)
+
+
+def _open(opened: list[tuple[OpenUsage, bool]]) -> list[UsageEvent]:
+    """Write these lines, each with whether it was made elsewhere; answers their events, to be written."""
+    if not opened:
+        return []
+    keys = [line.snapshot_uuid for line, _ in opened]
+    # One may have been billed before: its machine belonged to nobody meanwhile, or it was lost.
+    earlier = UsageEvent.objects.filter(snapshot_uuid__in=keys).order_by().values_list("snapshot_uuid")
+    ended = dict(earlier.annotate(last=Max("at")))
+    for line, _ in opened:
+        line.since = _not_before(ended.get(line.snapshot_uuid))
+    OpenUsage.objects.bulk_create([line for line, _ in opened], BATCH)
+    return [_event(line, UsageChange.ADOPT if adopted else UsageChange.CREATE) for line, adopted in opened]
 
 
 def _change(line: OpenUsage, facts: dict[str, Any]) -> UsageChange | None:
@@ -344,6 +358,7 @@ def _event(line: OpenUsage, change: UsageChange, *, alive: bool = True) -> Usage
     return UsageEvent(at=line.since, change=change, alive=alive, **{name: getattr(line, name) for name in FACTS})
 
 
-def _not_before(earlier: datetime) -> datetime:
+def _not_before(earlier: datetime | None) -> datetime:
     """Now, or that time if the clock was set back since."""
-    return max(timezone.now(), earlier)
+    now = timezone.now()
+    return now if earlier is None else max(now, earlier)

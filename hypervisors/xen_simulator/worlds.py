@@ -70,7 +70,7 @@ def _demo() -> World:
         "name": "Simulated XenServer pool",
         "hosts": [{"name": "xen-1", "address": "192.0.2.11"}, {"name": "xen-2", "address": "192.0.2.12"}],
         "repositories": [
-            {"name": fast, "size": 40 * GIB},
+            {"name": fast, "size": 96 * GIB},
             {"name": slow, "size": 120 * GIB},
             {"name": "ISO library", "size": 8 * GIB, "content_type": "iso"},
         ],

@@ -101,7 +101,7 @@ class MachinePage:
         days = self.room.age_days.value
         if not 0 <= days <= OLDEST_DAYS or not snapshot.limited or snapshot.state != SnapshotState.READY:
             return None
-        return snapshot.created_at + timedelta(days=days)
+        return max(snapshot.created_at, snapshot.adopted_at or snapshot.created_at) + timedelta(days=days)
 
     @property
     def waiting(self) -> list[VMSnapshot]:

@@ -46,6 +46,7 @@ def expire_snapshots() -> list[Job]:
 def _oldest_expired(days: int, account_pks: Iterable[int]) -> list[VMSnapshot]:
     """The oldest too old one of each machine of these accounts."""
     now = timezone.now()
+    limit = now - timedelta(days=days)
     about = Job.objects.filter(machine=OuterRef("machine"))
     failed = about.filter(
         snapshot=OuterRef("pk"),
@@ -58,10 +59,12 @@ def _oldest_expired(days: int, account_pks: Iterable[int]) -> list[VMSnapshot]:
         VMSnapshot.objects.real()
         .filter(
             ours,
+            # What others made is as old here as its adoption: nobody loses what they have just taken over.
+            Q(adopted_at=None) | Q(adopted_at__lt=limit),
             ~Exists(about.filter(state__in=ACTIVE_JOB_STATES)),
             ~Exists(failed),
             state=SnapshotState.READY,
-            created_at__lt=now - timedelta(days=days),
+            created_at__lt=limit,
             machine__account__in=account_pks,
             machine__missing_since=None,
             machine__hypervisor__enabled=True,

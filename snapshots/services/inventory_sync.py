@@ -124,9 +124,10 @@ def apply_machine(machine_pk: int, reading: MachineReading) -> None:
     machine = tree.lock_machine(machine_pk)
     if reading.found is None:
         machine_identity.mark_missing([machine], reading.began)
+        ledger.settle([machine.pk])
         return
     record, forest = reading.found
-    resized = machine.memory_bytes != record.memory_bytes
+    rebooked = machine_identity.needs_booking(machine, record)
     machine_identity.update_machine(machine, record, reading.began)
     booked = storage_sync.apply_volumes(
         machine.hypervisor_id,
@@ -135,7 +136,7 @@ def apply_machine(machine_pk: int, reading: MachineReading) -> None:
         reading.began,
         of_machines={machine.pk},
     )
-    ledger.settle(booked | ({machine.pk} if resized else set()))
+    ledger.settle(booked | ({machine.pk} if rebooked else set()))
     tree_sync.apply_forest(machine, forest)
 
 
@@ -168,8 +169,7 @@ def _settle_books(placed: machine_identity.Placed, booked: set[int]) -> None:
     held = {row.pk for row in placed.rows.values()}
     # A volume may have come from a machine that this reading did not ask for.
     others = VirtualMachine.objects.select_for_update(no_key=True).filter(pk__in=keys - held).order_by("pk")
-    ledger.settle(list(others.values_list("pk", flat=True)))
-    ledger.settle(keys & held)
+    ledger.settle({*others.values_list("pk", flat=True), *(keys & held)})
 
 
 def _attached(

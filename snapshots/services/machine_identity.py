@@ -45,8 +45,8 @@ class Placed:
     """The rows of the machines of one reading. `rows` are those of the endpoint by native id, also the ones that are
     missing; `unsettled` the keys of those of which this reading has nothing to say, because something later has been
     written already or a job of ours was or is under way; `passed_over` the native ids of machines that have no row here
-    yet, and are left to the next reading for the same reason; `rebooked` the keys of those that moved or have another
-    memory size now, whose books have to be settled."""
+    yet, and are left to the next reading for the same reason; `rebooked` the keys of those that moved, vanished,
+    returned or have another memory size now, whose books have to be settled."""
 
     rows: dict[str, VirtualMachine]
     unsettled: set[int]
@@ -94,13 +94,14 @@ def place_machines(
             new.append(record)
         elif row.pk not in placed.unsettled:
             if _differs(row, record):
-                if row.memory_bytes != record.memory_bytes:
+                if needs_booking(row, record):
                     placed.rebooked.add(row.pk)
                 update_machine(row, record, read_from)
             current.append(row.pk)
     VirtualMachine.objects.filter(pk__in=current).update(synced_at=read_from)
     _place_new(hypervisor, new, placed, read_from)
     gone = [row for row in placed.rows.values() if row.native_id not in seen and row.pk not in placed.unsettled]
+    placed.rebooked |= {row.pk for row in gone if row.missing_since is None}
     mark_missing(gone, read_from)
     for row in _settle_missing(hypervisor, gone):
         del placed.rows[row.native_id]
@@ -133,6 +134,11 @@ def update_machine(machine: VirtualMachine, record: MachineRecord, read_from: da
             SYSTEM, "machine.renamed", machine=machine, detail=f"{machine.name} is now named {values['name']}."
         )
     _write(machine, values)
+
+
+def needs_booking(machine: VirtualMachine, record: MachineRecord) -> bool:
+    """Whether the machine's books follow from something that is to be written down of it."""
+    return machine.missing_since is not None or machine.memory_bytes != record.memory_bytes
 
 
 def mark_missing(machines: Collection[VirtualMachine], read_from: datetime) -> None:

@@ -12,6 +12,7 @@ from snapshots.choices import JobState, LimitKind, Trigger
 from snapshots.models import Account, Domain, Event, Job, VirtualMachine, VMSnapshot
 from snapshots.reading.machine_page import machine_page
 from snapshots.services import expiry
+from snapshots.services.drift_actions import adopt_machine
 from snapshots.services.expiry import expire_snapshots
 from snapshots.services.limit_setting import set_limit
 from snapshots.services.snapshot_actions import request_create, request_delete
@@ -147,6 +148,21 @@ def test_what_is_not_ours_or_lost_or_nobodys_is_not_touched(people, web, cloud, 
     take(cloud.machine("unassigned"), "ours of nobody")
     assert VMSnapshot.objects.get(name="lost").lost
     assert pass_of(100) == []
+
+
+def test_one_made_elsewhere_is_as_old_as_its_adoption(people, web, cloud):
+    keep(people.acme, 30)
+    cloud.world.take_elsewhere(web.native_id, "theirs")
+    cloud.sync()
+    with later(50 * DAY_SECONDS):
+        adopt_machine(SYSTEM, machine=web)
+        assert expire_snapshots() == []
+    page = machine_page(people.alice, web.uuid)
+    adopted_at = VMSnapshot.objects.get(name="theirs").adopted_at
+    assert page.expires_at(page.snapshots[0]) == adopted_at + timedelta(days=30)
+    assert pass_of(79.9) == []
+    (job,) = pass_of(80.1)
+    assert job.snapshot_name == "theirs"
 
 
 def test_machines_that_are_missing_or_on_an_endpoint_that_is_off_wait(people, web, settings):

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 import time_machine
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from hypervisors.drivers.simulated.world import Disk, Machine, Pool, make_world
@@ -15,6 +16,7 @@ from snapshots.access import SYSTEM
 from snapshots.choices import UsageChange
 from snapshots.models import LimitUse, MachineAllocation, OpenUsage, UsageEvent, VirtualMachine
 from snapshots.services import drift_actions, tenancy
+from snapshots.services.machine_actions import request_sync
 from snapshots.services.snapshot_actions import request_create, request_delete, request_delete_tree, request_revert
 from tests.builders import MIB, Cloud, acting, run, take
 from tests.domain.scenes import read_again
@@ -147,6 +149,57 @@ def test_one_that_was_never_taken_is_never_billed(people, db_machine, cloud):
     cloud.world.refuse("create_snapshot", Rejected)
     assert run(request_create(acting(people.alice), machine=db_machine, name="failed")).state == "failed"
     assert not UsageEvent.objects.exists()
+
+
+def test_one_that_was_never_taken_is_not_billed_either_while_its_row_is_being_deleted(people, db_machine, cloud):
+    cloud.world.refuse("create_snapshot", Rejected)
+    failed = run(request_create(acting(people.alice), machine=db_machine, name="failed")).snapshot
+    request_delete(acting(people.alice), snapshot=failed)
+    with transaction.atomic():
+        ledger.settle([db_machine.pk])
+    assert not UsageEvent.objects.exists()
+    assert use_of(people.acme) == (0, 0)
+
+
+def test_while_a_machine_is_missing_nobody_pays_for_it_and_it_takes_nobodys_room(people, db_machine, cloud):
+    take(db_machine, "one")
+    cloud.world.undefine(db_machine.native_id)
+    read_again(cloud)
+    assert use_of(people.acme) == use_of(people.organisation) == (0, 0)
+    assert changes("one") == [UsageChange.CREATE, UsageChange.DELETE]
+    assert allocations(db_machine) == {}
+    assert_books_agree()
+
+
+def test_a_machine_that_a_reading_of_its_own_does_not_find_is_not_billed_on(people, db_machine, cloud):
+    take(db_machine, "one")
+    cloud.world.undefine(db_machine.native_id)
+    run(request_sync(acting(people.alice), machine=db_machine))
+    assert changes("one") == [UsageChange.CREATE, UsageChange.DELETE]
+    assert use_of(people.acme) == (0, 0)
+
+
+def test_what_is_billed_again_after_a_clock_was_set_back_begins_after_what_ended(people, db_machine):
+    take(db_machine, "one")
+    tenancy.assign_machine(SYSTEM, machine=db_machine, account=None)
+    with time_machine.travel(timezone.now() - timedelta(hours=3), tick=True):
+        tenancy.assign_machine(SYSTEM, machine=db_machine, account=people.acme)
+    assert changes("one") == [UsageChange.CREATE, UsageChange.DELETE, UsageChange.CREATE]
+
+
+def test_many_machines_settled_at_once_lock_accounts_before_domains(people, cloud, monkeypatch):
+    people.own(cloud)
+    for name in ("web", "db", "foreign"):
+        take(cloud.machine(name), "one")
+    monkeypatch.setattr(ledger, "BATCH", 1)
+    VirtualMachine.objects.update(booked_account=None, booked_snapshots=0, booked_bytes=0)
+    LimitUse.objects.update(snapshots=0, estimated_bytes=0)
+    with transaction.atomic(), CaptureQueriesContext(connection) as asked:
+        ledger.settle(list(VirtualMachine.objects.values_list("pk", flat=True)))
+    locks = [one["sql"] for one in asked if 'FROM "snapshots_limituse"' in one["sql"]]
+    assert ["account_id" in sql.partition("WHERE")[2] for sql in locks] == [True, False]
+    assert use_of(people.acme)[0] == 2
+    assert use_of(people.other)[0] == 1
 
 
 def test_a_branch_that_makes_another_one_larger_is_told_as_a_change_of_size(people, db_machine):
