@@ -45,7 +45,7 @@ def demo_world(folder: Path) -> World:
     return World(
         machines=MACHINES,
         loose_disks=(LooseDisk("[LocalDS_0] spare/spare-disk.vmdk", 5 * GIB),),
-        datastores=(Datastore(), Datastore(2000 * GIB, 1400 * GIB)),
+        datastores=(Datastore(2000 * GIB, 1700 * GIB), Datastore(4000 * GIB, 3400 * GIB)),
         hosts=2,
         password=_kept(folder / "password", lambda: secrets.token_urlsafe(12)),
         task_seconds=TASK_SECONDS,
