@@ -17,6 +17,7 @@ from snapshots.reading.capacity_report import MachineHeld
 from snapshots.reading.chart_csv import csv_of
 from snapshots.reading.chart_shapes import Series, SeriesChart, TreeMap
 from snapshots.reading.dashboard import dashboard
+from snapshots.reading.machine_growth import machine_chart
 from snapshots.reading.machine_page import machine_of
 from snapshots.reading.space_map import space_map
 from snapshots.reading.stale import stale
@@ -55,7 +56,7 @@ def show_pool(request: HttpRequest, pool_uuid: UUID) -> HttpResponse:
     view = report.pool_view(request.user, pool_uuid)
     wanted = series.range_of(request.GET.get("range", ""))
     charts: dict[str, Callable[[], Chart]] = {
-        "machines-in-pool": lambda: _by_machine(report.machines_in_pool(request.user, view.room.pool)),
+        "by-machine": lambda: _by_machine(report.machines_in_pool(request.user, view.room.pool)),
         "space": lambda: space_map(request.user, "?csv=space", pool=view.room.pool),
     }
     sees_all = is_root_admin(request.user)
@@ -76,7 +77,7 @@ def show_account(request: HttpRequest, account_uuid: UUID) -> HttpResponse:
     over_time = f"?range={wanted.key}&csv=account-over-time"
     charts: dict[str, Callable[[], Chart]] = {
         "account-over-time": lambda: series.account_chart(series.account_samples(account, wanted), held, over_time),
-        "machines-in-pool": lambda: _by_machine(report.machines_of_account(account)),
+        "by-machine": lambda: _by_machine(report.machines_of_account(account)),
         "space": lambda: space_map(request.user, "?csv=space", account=account),
     }
     context = {"account": account, "held": held, "ranges": series.RANGES, "range": wanted}
@@ -89,7 +90,7 @@ def show_machine_growth(request: HttpRequest, machine_uuid: UUID) -> HttpRespons
     """How the VM snapshots of one machine grew."""
     machine, _ = machine_of(request.user, machine_uuid)
     charts: dict[str, Callable[[], Chart]] = {
-        "machine-over-time": lambda: series.machine_chart(machine, "?csv=machine-over-time")
+        "machine-over-time": lambda: machine_chart(request.user, machine, "?csv=machine-over-time")
     }
     context = {"machine": machine, "held": report.held_by(machine)}
     return _charted(request, "capacity/machine.html", context, charts, simulated=machine.hypervisor.simulated)
@@ -128,7 +129,7 @@ def _charted(
 def _by_machine(machines: list[MachineHeld]) -> SeriesChart:
     shown = machines[:BARS_SHOWN]
     return SeriesChart(
-        key="machines-in-pool",
+        key="by-machine",
         title="By machine",
         about="The machines that hold most. Bars: their volumes and the estimate of their VM snapshots. Marks: what is "
         "measured of these, upon the volumes.",
@@ -141,5 +142,5 @@ def _by_machine(machines: list[MachineHeld]) -> SeriesChart:
             Series("VM snapshots, estimated", [row.held.estimated_bytes for row in shown], "estimate", "bar"),
             Series("VM snapshots, measured", [row.held.measured_bytes for row in shown], "measured", "mark", "Volumes"),
         ],
-        csv="?csv=machines-in-pool",
+        csv="?csv=by-machine",
     )

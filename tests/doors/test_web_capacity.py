@@ -173,14 +173,14 @@ def test_a_name_that_looks_like_a_formula_is_not_carried_out_by_a_spreadsheet(pe
     cloud = Cloud((Machine("=cmd|'/c calc'!A0"), Machine("@SUM(1)"), Machine("plain")))
     for machine in VirtualMachine.objects.filter(hypervisor=cloud.hypervisor):
         tenancy.assign_machine(SYSTEM, machine=machine, account=people.acme)
-    file = lines(Browser(people.alice), f"/capacity/accounts/{people.acme.uuid}/?csv=machines-in-pool")
+    file = lines(Browser(people.alice), f"/capacity/accounts/{people.acme.uuid}/?csv=by-machine")
     assert sorted(line[0] for line in file[1:]) == ["'=cmd|'/c calc'!A0", "'@SUM(1)", "plain"]
 
 
 def test_an_account_is_seen_by_its_members_and_admins_alone(people: People, web: VirtualMachine) -> None:
     path = f"/capacity/accounts/{people.acme.uuid}/"
     for name, status in (("alice", 200), ("bob", 200), ("dora", 200), ("root", 200), ("charlie", 404), ("nora", 404)):
-        for query in ("", "?csv=account-over-time", "?csv=machines-in-pool", "?csv=space"):
+        for query in ("", "?csv=account-over-time", "?csv=by-machine", "?csv=space"):
             assert Browser(getattr(people, name)).get(path + query).status == status, (name, query)
 
 
