@@ -13,10 +13,10 @@ from django.views.decorators.http import require_GET
 from snapshots.access import is_root_admin
 from snapshots.reading import capacity_report as report
 from snapshots.reading import capacity_series as series
-from snapshots.reading.capacity_report import MachineHeld
 from snapshots.reading.chart_csv import csv_of
 from snapshots.reading.chart_shapes import Series, SeriesChart, TreeMap
 from snapshots.reading.dashboard import dashboard
+from snapshots.reading.largest_machines import MachineHeld
 from snapshots.reading.machine_growth import machine_chart
 from snapshots.reading.machine_page import machine_of
 from snapshots.reading.space_map import space_map

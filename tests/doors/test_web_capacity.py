@@ -20,6 +20,7 @@ from snapshots.models import (
     UsageEvent,
     VirtualMachine,
     VMSnapshot,
+    Volume,
 )
 from snapshots.models.usage import FACTS
 from snapshots.reading.machine_growth import machine_chart
@@ -180,6 +181,20 @@ def test_only_the_largest_are_named_and_the_sum_is_whole(people: People) -> None
     assert sum(part["value"] for part in account["children"]) == account["value"] == sum(range(100, 145)) * GIB
 
 
+def test_small_accounts_beside_a_large_one_show_their_largest_machine(people: People) -> None:
+    disks = {f"big{number:02}": 100 + number for number in range(35)} | {"small": 2, "smaller": 1}
+    cloud = Cloud(tuple(Machine(name, disks=(Disk(size * GIB),)) for name, size in disks.items()))
+    for name in disks:
+        owner = people.other if name.startswith("small") else people.acme
+        tenancy.assign_machine(SYSTEM, machine=cloud.machine(name), account=owner)
+    nodes = numbers(Browser(people.root).get("/capacity/"), "space")["nodes"]
+    accounts = {account["name"]: account for domain in nodes for account in domain["children"]}
+    shown = {name: [part["name"] for part in account["children"]] for name, account in accounts.items()}
+    assert shown["other"] == ["small", "others"]
+    assert shown["acme"] == [*(f"big{number:02}" for number in range(34, 5, -1)), "others"]
+    assert all(sum(part["value"] for part in row["children"]) == row["value"] for row in accounts.values())
+
+
 def test_a_name_that_looks_like_a_formula_is_not_carried_out_by_a_spreadsheet(people: People) -> None:
     cloud = Cloud((Machine("=cmd|'/c calc'!A0"), Machine("@SUM(1)"), Machine("plain")))
     for machine in VirtualMachine.objects.filter(hypervisor=cloud.hypervisor):
@@ -285,7 +300,9 @@ def test_growth_with_many_changes_is_thinned_and_reads_the_newest(
     line = OpenUsage.objects.get(snapshot_name="grows")
     facts = {name: getattr(line, name) for name in FACTS}
     steps = [
-        UsageEvent(**facts | {"estimated_bytes": n * GIB}, alive=True, change="resize", at=line.since + timedelta(hours=n))
+        UsageEvent(
+            **facts | {"estimated_bytes": n * GIB}, alive=True, change="resize", at=line.since + timedelta(hours=n)
+        )
         for n in range(1, 501)
     ]
     UsageEvent.objects.bulk_create(steps)
@@ -329,6 +346,21 @@ def test_the_dashboard_shows_each_person_their_own(people: People, web: VirtualM
         assert ("before" in page.text) is (person in ("alice", "root")), person
         assert bool(page.find('//*[@id="drift-title"]')) is (person == "root"), person
         assert ("default" in page.text) is (person != "nora"), person
+
+
+def test_the_fullest_of_all_pools_are_on_the_dashboard_and_all_are_counted(people: People) -> None:
+    cloud = Cloud(())
+    StoragePool.objects.bulk_create(
+        StoragePool(hypervisor=cloud.hypervisor, name=f"a{number:03}", native_id=f"a{number}", total_bytes=GIB)
+        for number in range(250)
+    )
+    full = StoragePool.objects.create(hypervisor=cloud.hypervisor, name="z", native_id="z", total_bytes=100 * GIB)
+    Volume.objects.create(pool=full, hypervisor=cloud.hypervisor, name="loose", capacity_bytes=95 * GIB)
+    page = Browser(people.root).get("/dashboard/")
+    pools = page.one('//section[@aria-labelledby="pools-title"]')
+    assert [row.text_content() for row in pools.xpath(".//li/a")][:1] == ["z"]
+    assert f"All {StoragePool.objects.count()}" in pools.text_content()
+    assert StoragePool.objects.count() > 250
 
 
 def test_the_take_dialog_says_how_full_the_pool_becomes(people: People) -> None:
