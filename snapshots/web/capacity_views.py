@@ -1,11 +1,11 @@
 """How storage is used: pools, accounts, machines, what is stale. Each chart's numbers come as CSV from the same address,
 with `?csv=` and the chart's key."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
@@ -15,12 +15,13 @@ from snapshots.reading import capacity_report as report
 from snapshots.reading import capacity_series as series
 from snapshots.reading.chart_csv import csv_of
 from snapshots.reading.chart_shapes import Series, SeriesChart, TreeMap
+from snapshots.reading.csv_lines import csv_lines
 from snapshots.reading.dashboard import dashboard
 from snapshots.reading.largest_machines import MachineHeld
 from snapshots.reading.machine_growth import machine_chart
 from snapshots.reading.machine_page import machine_of
 from snapshots.reading.space_map import space_map
-from snapshots.reading.stale import stale
+from snapshots.reading.stale import MANY_COLUMNS, OLD_COLUMNS, many_lines, old_lines, stale
 from snapshots.web.answers import signed_in
 from snapshots.web.forms import uuid_or_none
 
@@ -101,6 +102,25 @@ def show_machine_growth(request: HttpRequest, machine_uuid: UUID) -> HttpRespons
 def list_stale(request: HttpRequest) -> HttpResponse:
     """VM snapshots that were perhaps forgotten."""
     return render(request, "capacity/stale.html", {"found": stale(request.user)})
+
+
+@signed_in
+@require_GET
+def stale_csv(request: HttpRequest) -> Any:
+    """All old VM snapshots, not those alone that the page has room for."""
+    return _streamed("stale-vm-snapshots", csv_lines(OLD_COLUMNS, old_lines(request.user)))
+
+
+@signed_in
+@require_GET
+def stale_machines_csv(request: HttpRequest) -> Any:
+    """All machines with too many VM snapshots."""
+    return _streamed("machines-with-many-vm-snapshots", csv_lines(MANY_COLUMNS, many_lines(request.user)))
+
+
+def _streamed(name: str, lines: Iterator[str]) -> StreamingHttpResponse:
+    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+    return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)
 
 
 def as_csv(chart: Chart) -> HttpResponse:

@@ -9,7 +9,7 @@ import pytest
 import time_machine
 from django.utils import timezone
 
-from hypervisors.drivers.simulated.world import Disk, Machine
+from hypervisors.drivers.simulated.world import Disk, Machine, Taken
 from hypervisors.records import PowerState
 from snapshots.access import SYSTEM
 from snapshots.models import (
@@ -49,7 +49,7 @@ def numbers(page: Page, key: str) -> Any:
 def lines(person: Browser, path: str) -> list[list[str]]:
     answer = person.client.get(path)
     assert answer["Content-Type"] == "text/csv; charset=utf-8"
-    return list(csv.reader(answer.content.decode().splitlines()))
+    return list(csv.reader(b"".join(answer).decode().splitlines()))
 
 
 def pool_page(pool: StoragePool) -> str:
@@ -331,6 +331,36 @@ def test_old_vm_snapshots_and_machines_with_many_are_stale(people: People, web: 
     stranger = Browser(people.charlie).get("/capacity/stale/")
     assert "web" not in stranger.text.replace("VMSnap", "")
     assert "No VM snapshot that you see is older than 30 days." in stranger.text
+
+
+def test_what_the_page_of_stale_ones_has_no_room_for_is_in_its_files(
+    people: People, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.STALE_PER_MACHINE = 0
+    names = ["=cmd()", *(f"m{number}" for number in range(8))]
+    forest = tuple(Taken(f"@s{number}", parent=None if number == 0 else number - 1) for number in range(7))
+    cloud = Cloud(tuple(Machine(name, disks=(Disk(GIB),), snapshots=forest) for name in names))
+    for name in names:
+        tenancy.assign_machine(SYSTEM, machine=cloud.machine(name), account=people.acme)
+    VMSnapshot.objects.filter(parent__isnull=False).update(created_at=timezone.now() - timedelta(days=40))
+    monkeypatch.setattr("snapshots.reading.stale.BATCH", 5)
+    alice = Browser(people.alice)
+    page = alice.get("/capacity/stale/")
+    assert "The oldest 50 of 63 are shown. The CSV has all of them." in page.text
+    vm_snapshots, machines = (link.get("href") for link in page.find('//a[contains(@href, ".csv")]'))
+    old, many = lines(alice, vm_snapshots), lines(alice, machines)
+    assert old[0][:5] == ["VM snapshot", "id", "machine", "account", "taken"]
+    wanted = {(f"'@s{number}", "'=cmd()" if name == "=cmd()" else name) for name in names for number in range(7)}
+    assert {(line[0], line[2]) for line in old[1:]} == wanted
+    assert len(old) == len({line[1] for line in old}) == 64
+    assert {line[3] for line in old[1:]} == {"acme"}
+    assert {line[5] for line in old[1:]} == {"0"}  # a chain gives nothing back of its disks
+    assert sorted(line[0] for line in many[1:]) == sorted(["'=cmd()", *names[1:]])
+    assert {tuple(line[2:6]) for line in many[1:]} == {("acme", "7", str(GIB), "0")}
+    for stranger in (people.charlie, people.nora):
+        for path in (vm_snapshots, machines):
+            assert len(lines(Browser(stranger), path)) == 1
+    assert lines(Browser(people.root), vm_snapshots) == old
 
 
 def test_the_dashboard_shows_each_person_their_own(people: People, web: VirtualMachine) -> None:
