@@ -6,10 +6,10 @@ time in which the machine belonged to the account it belongs to now.
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import OuterRef, Subquery
+from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from snapshots.access import Person, is_root_admin
@@ -19,22 +19,23 @@ from snapshots.reading.capacity_series import thinned
 from snapshots.reading.chart_shapes import Series, SeriesChart
 
 LENGTH = timedelta(days=365)
-EVENTS_MOST = 5_000
+EVENTS_MOST = 3_000
 BEGINNINGS = (UsageChange.CREATE, UsageChange.ADOPT)
 """Before these a VM snapshot was not billed."""
+
+SIZES = ("estimated_bytes", "measured_bytes")
 
 Total = tuple[int, int | None]
 
 
 class _Entry(NamedTuple):
-    """As much of a usage event, or of what is billed now, as is drawn."""
+    """As much of a usage event, or of what is billed now, as is drawn. `held`: it is there from now on, and is shown."""
 
     snapshot_uuid: UUID
-    account_uuid: UUID
     estimated_bytes: int
     measured_bytes: int | None
-    alive: bool = True
-    at: datetime | None = None
+    held: bool
+    at: datetime
     change: str = ""
 
 
@@ -45,8 +46,10 @@ class _Held:
         self._sizes: dict[UUID, Total] = {}
         self._estimated = self._measured = self._known = 0
 
-    def put(self, snapshot: UUID, size: Total | None) -> None:
-        """The VM snapshot has this size from now on; None: it is not held."""
+    def put(self, entry: _Entry) -> None:
+        """The VM snapshot has this size from now on, or is not held."""
+        snapshot = entry.snapshot_uuid
+        size = (entry.estimated_bytes, entry.measured_bytes) if entry.held else None
         for one, sign in ((self._sizes.pop(snapshot, None), -1), (size, 1)):
             if one is not None:
                 self._estimated += sign * one[0]
@@ -92,54 +95,61 @@ def machine_chart(person: Person, machine: VirtualMachine, csv: str) -> SeriesCh
 def _points(machine: VirtualMachine, account: UUID | None) -> dict[datetime, Total]:
     """What was held after each second in which that changed, beginning with what was there already. Only what was this
     account's; None: anybody's."""
-    begin, events = _events(machine)
+    begin, events = _events(machine, account)
     held = _Held()
-
-    def put(entry: _Entry) -> None:
-        shown = entry.alive and account in (None, entry.account_uuid)
-        held.put(entry.snapshot_uuid, (entry.estimated_bytes, entry.measured_bytes) if shown else None)
-
     nothing = last = held.total
-    for entry in _opening(machine, begin, events):
-        put(entry)
+    for entry in _opening(machine, account, begin, events):
+        held.put(entry)
     points: dict[datetime, Total] = {}
     if held.total != nothing:
         last = points[_second(begin)] = held.total
     for entry in events:
-        put(entry)
-        # One request changes several VM snapshots, each some microseconds after the other.
-        at = _second(entry.at or begin)
-        if held.total != last or at in points:
-            last = points[at] = held.total
+        held.put(entry)
+        if held.total != last:
+            # One request changes several VM snapshots, each some microseconds after the other.
+            last = points[_second(entry.at)] = held.total
     return points
 
 
-def _events(machine: VirtualMachine) -> tuple[datetime, list[_Entry]]:
+def _events(machine: VirtualMachine, account: UUID | None) -> tuple[datetime, list[_Entry]]:
     """The usage events after a time, oldest first, and that time."""
     begin = timezone.now() - LENGTH
-    newest = UsageEvent.objects.filter(machine_uuid=machine.uuid, at__gt=begin).order_by("-at", "-id")
-    events = [_Entry(*row) for row in newest.values_list(*_Entry._fields)[:EVENTS_MOST]][::-1]
+    newest = _read(UsageEvent.objects.filter(machine_uuid=machine.uuid, at__gt=begin), account)
+    events = [_Entry(*row) for row in newest.order_by("-at", "-id")[:EVENTS_MOST]][::-1]
     if len(events) == EVENTS_MOST:
         # Others of that very time may have been left out.
-        begin = events[0].at or begin
-        events = [entry for entry in events if entry.at != begin]
+        begin = events[0].at
+        events = [entry for entry in events if entry.at > begin]
     return begin, events
 
 
-def _opening(machine: VirtualMachine, begin: datetime, events: list[_Entry]) -> Iterator[_Entry]:
+def _opening(machine: VirtualMachine, account: UUID | None, begin: datetime, events: list[_Entry]) -> Iterator[_Entry]:
     """What was billed at that time, before these events: what is billed unchanged since, and what those that changed were
     before."""
     first: dict[UUID, str] = {}
     for entry in events:
         first.setdefault(entry.snapshot_uuid, entry.change)
-    unchanged = OpenUsage.objects.filter(machine=machine, since__lte=begin).values_list(*_Entry._fields[:4])
+    lines = OpenUsage.objects.filter(machine=machine, since__lte=begin)
+    shown = _shown(Q(pk__isnull=False), account)
+    unchanged = lines.annotate(held=shown).values_list("snapshot_uuid", *SIZES, "held", "since")
     yield from (entry for entry in (_Entry(*row) for row in unchanged) if entry.snapshot_uuid not in first)
     there_before = [snapshot for snapshot, change in first.items() if change not in BEGINNINGS]
     if there_before:
         earlier = UsageEvent.objects.filter(machine_uuid=machine.uuid, at__lte=begin)
         newest = earlier.filter(snapshot_uuid=OuterRef("snapshot_uuid")).order_by("-at", "-id").values("pk")[:1]
         rows = earlier.filter(snapshot_uuid__in=there_before, pk=Subquery(newest))
-        yield from (_Entry(*row) for row in rows.values_list(*_Entry._fields))
+        yield from (_Entry(*row) for row in _read(rows, account).order_by())
+
+
+def _read(events: QuerySet[UsageEvent], account: UUID | None) -> Any:
+    shown = _shown(Q(alive=True), account)
+    return events.annotate(held=shown).values_list("snapshot_uuid", *SIZES, "held", "at", "change")
+
+
+def _shown(there: Q, account: UUID | None) -> "ExpressionWrapper[Q]":
+    # Compared by the database: to build the account's id for each row would take as long as all the rest.
+    shown = there if account is None else there & Q(account_uuid=account)
+    return ExpressionWrapper(shown, BooleanField())
 
 
 def _second(at: datetime) -> datetime:
