@@ -108,6 +108,11 @@ class Held(NamedTuple):
     estimated_bytes: int = 0
     measured_bytes: int | None = None
 
+    @property
+    def allocated_bytes(self) -> int:
+        """Volumes and the estimate of VM snapshots."""
+        return self.volume_bytes + self.estimated_bytes
+
     def with_more(self, other: "Held") -> "Held":
         """Both together."""
         known = [size for size in (self.measured_bytes, other.measured_bytes) if size is not None]
@@ -118,15 +123,22 @@ class Held(NamedTuple):
         )
 
 
-def sums_by(rows: QuerySet[MachineAllocation], column: str) -> defaultdict[Any, Held]:
-    """What these rows hold, by the values of a column; nothing for values that are not there. One query."""
-    found = rows.order_by().values_list(column)
-    sums = found.annotate(
-        volumes=Sum("volume_bytes"),
-        estimated=Sum(F("disk_bytes") + F("memory_bytes")),
-        measured=Sum("measured_bytes"),
-    )
-    return defaultdict(Held, {key: Held(*held) for key, *held in sums})
+HELD = {
+    "volumes": Sum("volume_bytes"),
+    "estimated": Sum(F("disk_bytes") + F("memory_bytes")),
+    "measured": Sum("measured_bytes"),
+}
+"""`Held` as the database sums it up."""
+
+
+def sums_by(rows: QuerySet[MachineAllocation], *columns: str) -> defaultdict[Any, Held]:
+    """What these rows hold, by the values of a column, or of several together; nothing for values that are not there. One
+    query."""
+    found: defaultdict[Any, Held] = defaultdict(Held)
+    for row in rows.order_by().values_list(*columns).annotate(**HELD):
+        key, held = row[: len(columns)], row[len(columns) :]
+        found[key if len(columns) > 1 else key[0]] = Held(*held)
+    return found
 
 
 def policy_in_force(policy: PoolPolicy | None) -> dict[str, Any]:

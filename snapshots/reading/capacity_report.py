@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.core.paginator import Page, Paginator
-from django.db.models import F, QuerySet, Sum
+from django.db.models import QuerySet
 
 from hypervisors.models import Hypervisor
 from snapshots.access import Person, is_root_admin, visible_accounts, visible_machines, visible_pools
@@ -19,6 +19,7 @@ from snapshots.models import Account, MachineAllocation, StoragePool, VirtualMac
 from snapshots.pool_room import Held, PoolRoom, rooms_of, sums_by
 from snapshots.reading.capacity_series import forecasts_of
 from snapshots.reading.forecast import Forecast
+from snapshots.reading.largest_machines import MachineHeld, largest_machines
 from snapshots.refusals import NotVisible
 
 POOLS_PER_PAGE = 25
@@ -46,19 +47,6 @@ class PoolView:
 
 
 @dataclass(frozen=True, slots=True)
-class MachineHeld:
-    """What one machine holds."""
-
-    machine: VirtualMachine
-    held: Held
-
-    @property
-    def allocated_bytes(self) -> int:
-        """Volumes and the estimate of VM snapshots."""
-        return self.held.volume_bytes + self.held.estimated_bytes
-
-
-@dataclass(frozen=True, slots=True)
 class CapacityReport:
     """One page of pools by name; `sees_all`: the person is told what all hold together. `endpoints` and `accounts` are
     those with the most, with what the person sees of them."""
@@ -82,6 +70,13 @@ def capacity_report(person: Person, number: int | str = 1) -> CapacityReport:
     pools = list(page.object_list)
     page.object_list = pools
     return CapacityReport(page, views_of(person, pools), *_places(person), is_root_admin(person))
+
+
+def fullest_pools(person: Person, most: int) -> tuple[list[PoolRoom], int]:
+    """The fullest of all pools that the person sees, and how many these are. Four queries."""
+    pools = list(visible_pools(person).filter(missing_since=None).order_by("name", "pk"))
+    fullest = sorted(rooms_of(pools).values(), key=lambda room: -(room.percent or 0))
+    return fullest[:most], len(pools)
 
 
 def views_of(person: Person, pools: list[StoragePool]) -> list[PoolView]:
@@ -133,51 +128,25 @@ def allocations(person: Person) -> QuerySet[MachineAllocation]:
 
 def machines_in_pool(person: Person, pool: StoragePool) -> list[MachineHeld]:
     """The machines the person sees that hold most there. Two queries."""
-    return _largest(allocations(person).filter(pool=pool))
+    return largest_machines(allocations(person).filter(pool=pool), MACHINES_SHOWN)
 
 
 def machines_of_account(account: Account) -> list[MachineHeld]:
     """The machines of an account that hold most. Two queries."""
-    return _largest(MachineAllocation.objects.filter(machine__account=account))
-
-
-def _largest(rows: QuerySet[MachineAllocation]) -> list[MachineHeld]:
-    sums = (
-        rows.order_by()
-        .values_list("machine_id")
-        .annotate(
-            volumes=Sum("volume_bytes"),
-            estimated=Sum(F("disk_bytes") + F("memory_bytes")),
-            measured=Sum("measured_bytes"),
-            size=Sum(F("volume_bytes") + F("disk_bytes") + F("memory_bytes")),
-        )
-        .order_by("-size", "machine_id")[:MACHINES_SHOWN]
-    )
-    held = {pk: Held(volumes, estimated, measured) for pk, volumes, estimated, measured, _ in sums}
-    machines = VirtualMachine.objects.select_related("account__domain").defer("capabilities").in_bulk(held)
-    return [MachineHeld(machines[pk], of_machine) for pk, of_machine in held.items()]
+    return largest_machines(MachineAllocation.objects.filter(machine__account=account), MACHINES_SHOWN)
 
 
 def _places(person: Person) -> tuple[list[tuple[Hypervisor, Held]], list[tuple[Account, Held]]]:
     """What the person sees of each endpoint, by name, and of the accounts that hold most. Three queries."""
-    by_both = (
-        allocations(person)
-        .order_by()
-        .values_list("machine__hypervisor_id", "machine__account_id")
-        .annotate(
-            volumes=Sum("volume_bytes"),
-            estimated=Sum(F("disk_bytes") + F("memory_bytes")),
-            measured=Sum("measured_bytes"),
-        )
-    )
+    by_both = sums_by(allocations(person), "machine__hypervisor_id", "machine__account_id")
     endpoints: dict[int, Held] = defaultdict(Held)
     accounts: dict[int, Held] = defaultdict(Held)
-    for endpoint, account, *sums in by_both:
-        endpoints[endpoint] = endpoints[endpoint].with_more(Held(*sums))
+    for (endpoint, account), held in by_both.items():
+        endpoints[endpoint] = endpoints[endpoint].with_more(held)
         if account is not None:
-            accounts[account] = accounts[account].with_more(Held(*sums))
+            accounts[account] = accounts[account].with_more(held)
     hypervisors = Hypervisor.objects.defer("password").filter(pk__in=endpoints).order_by("name")
-    largest = sorted(accounts, key=lambda pk: -(accounts[pk].volume_bytes + accounts[pk].estimated_bytes))
+    largest = sorted(accounts, key=lambda pk: -accounts[pk].allocated_bytes)
     rows = Account.objects.select_related("domain").in_bulk(largest[:ACCOUNTS_SHOWN])
     return (
         [(row, endpoints[row.pk]) for row in hypervisors[:ENDPOINTS_SHOWN]],

@@ -1,22 +1,24 @@
-"""How pools, accounts and machines were over time, as charts read it: samples of pools and accounts, usage events of
-machines. The number of points is bounded, whatever the time."""
+"""How pools and accounts were over time, from their samples, as charts read it. The number of points is bounded, whatever
+the time."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
+from typing import TypeVar
 
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from snapshots.choices import SampleStep
-from snapshots.models import Account, CapacitySample, StoragePool, UsageEvent, VirtualMachine
+from snapshots.models import Account, CapacitySample, StoragePool
 from snapshots.pool_room import Held, PoolRoom
 from snapshots.reading.chart_shapes import Series, SeriesChart, Threshold
 from snapshots.reading.forecast import DAYS_MOST, Forecast, forecast
 
 POINTS_MOST = 150
+
+Point = TypeVar("Point")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,12 @@ def range_of(key: str) -> Range:
 
 def pool_samples(pool: StoragePool, wanted: Range) -> list[CapacitySample]:
     """The samples of a pool over this range, oldest first. One query."""
-    return _thinned(_samples(wanted).filter(pool=pool))
+    return thinned(_samples(wanted).filter(pool=pool))
 
 
 def account_samples(account: Account, wanted: Range) -> list[CapacitySample]:
     """The same of an account."""
-    return _thinned(_samples(wanted).filter(account=account))
+    return thinned(_samples(wanted).filter(account=account))
 
 
 def _samples(wanted: Range) -> QuerySet[CapacitySample]:
@@ -57,7 +59,7 @@ def _samples(wanted: Range) -> QuerySet[CapacitySample]:
     return CapacitySample.objects.filter(step=wanted.step, at__gte=since).order_by("at")
 
 
-def _thinned(rows: Iterable[CapacitySample]) -> list[CapacitySample]:
+def thinned(rows: Iterable[Point]) -> list[Point]:
     """So many that a page bears them, evenly taken, the last one always among them."""
     found = list(rows)
     every = -(-len(found) // POINTS_MOST)
@@ -145,39 +147,6 @@ def account_chart(samples: Sequence[CapacitySample], now: Held, csv: str) -> Ser
         ],
         zoom=True,
         csv=csv,
-    )
-
-
-def machine_chart(machine: VirtualMachine, csv: str) -> SeriesChart:
-    """How the VM snapshots of a machine grew, from the usage events: a point wherever something changed, the newest where
-    there are many. One query, whose cost grows with the machine's own history alone."""
-    columns = ("at", "snapshot_uuid", "alive", "estimated_bytes", "measured_bytes")
-    events = UsageEvent.objects.filter(machine_uuid=machine.uuid).order_by("at", "id").values_list(*columns)
-    held: dict[UUID, tuple[int, int | None]] = {}
-    points: dict[datetime, tuple[int, int, int | None]] = {}
-    for at, snapshot, alive, estimated, measured in events.iterator():
-        held.pop(snapshot, None)
-        if alive:
-            held[snapshot] = (estimated, measured)
-        known = [size for _, size in held.values() if size is not None]
-        points[at] = (len(held), sum(size for size, _ in held.values()), sum(known) if known else None)
-    rows = list(points.items())[-POINTS_MOST:]
-    if rows:
-        rows.append((timezone.now(), rows[-1][1]))
-    return SeriesChart(
-        key="machine-over-time",
-        title="VM snapshots over time",
-        about="What the VM snapshots of this machine hold that are counted: by the estimate, and as measured.",
-        unit="bytes",
-        label_head="Time",
-        labels=[at for at, _ in rows],
-        series=[
-            Series("Estimated", [estimated for _, (_, estimated, _) in rows], "estimate"),
-            Series("Measured", [measured for _, (_, _, measured) in rows], "measured", "line"),
-        ],
-        zoom=True,
-        csv=csv,
-        stepped=True,
     )
 
 

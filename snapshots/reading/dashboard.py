@@ -12,15 +12,14 @@ from snapshots.access import (
     visible_events,
     visible_jobs,
     visible_machines,
-    visible_pools,
 )
 from snapshots.choices import ACTIVE_JOB_STATES
 from snapshots.models import Event, Job
-from snapshots.pool_room import PoolRoom, rooms_of
+from snapshots.pool_room import PoolRoom
+from snapshots.reading.capacity_report import fullest_pools
 from snapshots.reading.limit_overview import NearLimit, near_limits
 from snapshots.reading.stale import Stale, stale
 
-POOLS_LOOKED_AT = 200
 POOLS_SHOWN = 5
 LIMITS_SHOWN = 5
 STALE_SHOWN = 5
@@ -52,13 +51,12 @@ class Dashboard:
 
 def dashboard(person: Person) -> Dashboard:
     """The dashboard of one person. Eighteen queries at most, beside those that find out who the person is."""
-    pools = list(visible_pools(person).filter(missing_since=None).select_related("hypervisor")[:POOLS_LOOKED_AT])
-    fullest = sorted(rooms_of(pools).values(), key=lambda room: -(room.percent or 0))
+    pools, pool_count = fullest_pools(person, POOLS_SHOWN)
     jobs = visible_jobs(person).filter(state__in=ACTIVE_JOB_STATES).select_related("machine", "requested_by")
     return Dashboard(
         machine_count=visible_machines(person).count(),
-        pools=fullest[:POOLS_SHOWN],
-        pool_count=len(pools),
+        pools=pools,
+        pool_count=pool_count,
         limits=near_limits(person, LIMITS_SHOWN),
         stale=stale(person, STALE_SHOWN),
         jobs=list(jobs.order_by("-created_at", "-pk")[:JOBS_SHOWN]),

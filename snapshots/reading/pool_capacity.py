@@ -9,7 +9,8 @@ from django.utils import timezone
 from snapshots.access import Person, is_root_admin
 from snapshots.choices import SampleStep
 from snapshots.models import CapacitySample, StoragePool
-from snapshots.reading.capacity_report import MachineHeld, PoolView, machines_in_pool, views_of
+from snapshots.reading.capacity_report import PoolView, machines_in_pool, views_of
+from snapshots.reading.largest_machines import MachineHeld
 from snapshots.refusals import Invalid
 
 SAMPLES_MOST = 10_000

@@ -3,34 +3,25 @@ allocated to it. Only the largest of each are shown by name; the others stand to
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import F, QuerySet, Sum
+from django.db.models import Q, QuerySet
 from django.urls import reverse
 
 from snapshots.access import Person, visible_machines
 from snapshots.choices import GONE
 from snapshots.estimates import estimate_machine, memory_held
-from snapshots.models import Account, Domain, MachineAllocation, StoragePool, VirtualMachine, VMSnapshot
-from snapshots.pool_room import Held, sums_by
+from snapshots.models import Account, Domain, MachineAllocation, StoragePool, VMSnapshot
+from snapshots.pool_room import sums_by
 from snapshots.reading.chart_shapes import Node, TreeMap
+from snapshots.reading.largest_machines import MachineHeld, largest_machines
 
 ACCOUNTS_SHOWN = 20
 MACHINES_SHOWN = 30
 SNAPSHOTS_SHOWN = 6
 SNAPSHOTS_READ = 200
 """Of a machine with more VM snapshots only the sum is shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Machine:
-    """`with_memory`: the memory of its VM snapshots lies in what is looked at."""
-
-    row: VirtualMachine
-    held: Held
-    with_memory: bool
 
 
 def space_map(
@@ -64,20 +55,20 @@ def space_map(
 
 def _nodes(rows: QuerySet[MachineAllocation]) -> list[Node]:
     by_account = sums_by(rows, "machine__account_id")
-    largest = sorted(by_account, key=lambda pk: -_size(by_account[pk]))[:ACCOUNTS_SHOWN]
+    largest = sorted(by_account, key=lambda pk: -by_account[pk].allocated_bytes)[:ACCOUNTS_SHOWN]
     accounts = {row.pk: row for row in Account.objects.filter(pk__in=largest).select_related("domain")}
-    machines = _largest_machines(rows)
-    parts = _snapshot_parts([machine for of in machines.values() for machine in of])
+    machines = _machines(rows, largest)
+    parts = _snapshot_parts([row for rows in machines.values() for row in rows])
     domains: dict[Domain | None, list[Node]] = defaultdict(list)
     for pk in largest:
-        held = by_account[pk]
-        shown = [_machine_node(machine, parts.get(machine.row.pk, [])) for machine in machines[pk]]
-        nodes = [*shown, *_others(_size(held), shown, "machines")]
+        size = by_account[pk].allocated_bytes
+        shown = [_machine_node(row, parts.get(row.machine.pk, [])) for row in machines[pk]]
+        nodes = [*shown, *_others(size, shown, "machines")]
         if pk is None:
-            domains[None].append(Node("no account", _size(held), "machines of nobody", "", nodes))
+            domains[None].append(Node("no account", size, "machines of nobody", "", nodes))
         else:
             address = reverse("account_capacity", args=[accounts[pk].uuid])
-            domains[accounts[pk].domain].append(Node(accounts[pk].name, _size(held), "account", address, nodes))
+            domains[accounts[pk].domain].append(Node(accounts[pk].name, size, "account", address, nodes))
     found = [
         Node(
             "no domain" if domain is None else domain.name,
@@ -88,28 +79,18 @@ def _nodes(rows: QuerySet[MachineAllocation]) -> list[Node]:
         )
         for domain, nodes in domains.items()
     ]
-    whole = sum(_size(held) for held in by_account.values())
+    whole = sum(held.allocated_bytes for held in by_account.values())
     return [*found, *_others(whole, found, "accounts")]
 
 
-def _largest_machines(rows: QuerySet[MachineAllocation]) -> dict[int | None, list[_Machine]]:
-    sums = (
-        rows.order_by()
-        .values_list("machine_id")
-        .annotate(
-            volumes=Sum("volume_bytes"),
-            estimated=Sum(F("disk_bytes") + F("memory_bytes")),
-            measured=Sum("measured_bytes"),
-            memory=Sum("memory_bytes"),
-            size=Sum(F("volume_bytes") + F("disk_bytes") + F("memory_bytes")),
-        )
-        .order_by("-size", "machine_id")[:MACHINES_SHOWN]
-    )
-    held = {pk: (Held(*of_machine), memory > 0) for pk, *of_machine, memory, _ in sums}
-    found: dict[int | None, list[_Machine]] = defaultdict(list)
-    machines = VirtualMachine.objects.filter(pk__in=held).defer("capabilities")
-    for row in sorted(machines, key=lambda row: -_size(held[row.pk][0])):
-        found[row.account_id].append(_Machine(row, *held[row.pk]))
+def _machines(rows: QuerySet[MachineAllocation], accounts: list[int | None]) -> dict[int | None, list[MachineHeld]]:
+    """The machines that are shown by name, by account: of each account the largest, and the largest of all beside them."""
+    shown = Q(machine__account__in=[pk for pk in accounts if pk is not None])
+    if None in accounts:
+        shown |= Q(machine__account=None)
+    found: dict[int | None, list[MachineHeld]] = defaultdict(list)
+    for row in largest_machines(rows.filter(shown), MACHINES_SHOWN, some_of_each_account=True):
+        found[row.machine.account_id].append(row)
     return found
 
 
@@ -131,9 +112,9 @@ class _Snapshot(NamedTuple):
         return self.error_code != GONE
 
 
-def _snapshot_parts(machines: list[_Machine]) -> dict[int, list[Node]]:
+def _snapshot_parts(machines: list[MachineHeld]) -> dict[int, list[Node]]:
     """The largest VM snapshots of these machines, by machine. One query."""
-    wanted = {machine.row.pk: machine for machine in machines if 0 < machine.row.snapshot_count <= SNAPSHOTS_READ}
+    wanted = {row.machine.pk: row for row in machines if 0 < row.machine.snapshot_count <= SNAPSHOTS_READ}
     trees: dict[int, list[_Snapshot]] = defaultdict(list)
     rows = VMSnapshot.objects.filter(machine__in=wanted, parent__isnull=False).order_by("pk")
     for row in map(_Snapshot._make, rows.values_list(*_Snapshot._fields)):
@@ -150,26 +131,24 @@ def _snapshot_parts(machines: list[_Machine]) -> dict[int, list[Node]]:
     return parts
 
 
-def _shares(machine: _Machine, tree: list[_Snapshot]) -> dict[int, int]:
+def _shares(of: MachineHeld, tree: list[_Snapshot]) -> dict[int, int]:
     """What each VM snapshot accounts for of what is looked at."""
-    memory_bytes = machine.row.memory_bytes
-    whole = estimate_machine(tree, volume_bytes=machine.held.volume_bytes, machine_memory_bytes=memory_bytes).shares
-    if machine.with_memory:
+    memory_bytes = of.machine.memory_bytes
+    whole = estimate_machine(tree, volume_bytes=of.held.volume_bytes, machine_memory_bytes=memory_bytes).shares
+    if of.memory_bytes:
+        # The memory of its VM snapshots lies in what is looked at.
         return dict(whole)
     held = {row.pk: memory_held(row.type, row.memory_bytes, memory_bytes) for row in tree if row.present}
     return {pk: share - held.get(pk, 0) for pk, share in whole.items()}
 
 
-def _machine_node(machine: _Machine, snapshots: list[Node]) -> Node:
-    parts = [Node("volumes", machine.held.volume_bytes, "volumes"), *snapshots]
-    parts += _others(_size(machine.held), parts, "VM snapshots")
-    return Node(machine.row.name, _size(machine.held), "machine", reverse("machine", args=[machine.row.uuid]), parts)
+def _machine_node(of: MachineHeld, snapshots: list[Node]) -> Node:
+    parts = [Node("volumes", of.held.volume_bytes, "volumes"), *snapshots]
+    parts += _others(of.allocated_bytes, parts, "VM snapshots")
+    address = reverse("machine", args=[of.machine.uuid])
+    return Node(of.machine.name, of.allocated_bytes, "machine", address, parts)
 
 
 def _others(whole: int, shown: list[Node], kind: str) -> list[Node]:
     rest = whole - sum(node.value for node in shown)
     return [Node("others", rest, kind)] if rest > 0 else []
-
-
-def _size(held: Held) -> int:
-    return held.volume_bytes + held.estimated_bytes

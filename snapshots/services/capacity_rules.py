@@ -25,8 +25,8 @@ def why_not_fit(room: PoolRoom, growth: int) -> CapacityExceeded | None:
     now, then = room.percent, room.percent_with(growth)
     return CapacityExceeded(
         f"The storage pool {room.pool.name} is {now} % allocated. This VM snapshot is estimated to add "
-        f"{size_in_words(growth)}, which makes {then} %; from {room.threshold_percent} % on no VM snapshot is taken there. "
-        "Delete VM snapshots that are no longer needed, take one without memory, or ask a root admin for more room.",
+        f"{size_in_words(growth)}, which makes {then} %; none that makes it fuller than {room.threshold_percent} % is "
+        "taken. Delete VM snapshots that are no longer needed, take one without memory, or ask a root admin for more room.",
         pool=str(room.pool.uuid),
         wanted_bytes=growth,
         percent=now,
@@ -83,8 +83,8 @@ def _warn(actor: Actor, machine: VirtualMachine, snapshot: VMSnapshot, room: Poo
         actor,
         "storage_pool.nearly_full",
         level=Event.Level.WARNING,
-        detail=f"{room.pool.name} is {room.percent} % allocated with this VM snapshot; from {room.threshold_percent} % on "
-        "none is taken there.",
+        detail=f"{room.pool.name} is {room.percent} % allocated with this VM snapshot; none that makes it fuller than "
+        f"{room.threshold_percent} % is taken.",
         machine=machine,
         snapshot_uuid=snapshot.uuid,
         snapshot_name=snapshot.name,

@@ -57,9 +57,11 @@ def take_samples(now: datetime) -> None:
 
 
 def roll_up(fine: SampleStep, coarse: SampleStep, now: datetime) -> None:
-    """Keep the last sample of each hour or day that has ended, from the newest one that is rolled up already."""
-    rolled = CapacitySample.objects.filter(step=coarse).aggregate(newest=Max("at"))["newest"]
-    samples = CapacitySample.objects.filter(step=fine, at__lt=begin_of(coarse, now))
+    """Keep the last sample of each hour or day that has ended, from the newest one that is rolled up already. One that lies
+    in the future was written while the clock ran ahead, and does not count."""
+    present = begin_of(coarse, now)
+    rolled = CapacitySample.objects.filter(step=coarse, at__lt=present).aggregate(newest=Max("at"))["newest"]
+    samples = CapacitySample.objects.filter(step=fine, at__lt=present)
     if rolled is not None:
         samples = samples.filter(at__gte=rolled)
     rows = samples.order_by("pool_id", "account_id", "at").iterator(BATCH)

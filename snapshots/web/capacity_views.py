@@ -1,11 +1,11 @@
 """How storage is used: pools, accounts, machines, what is stale. Each chart's numbers come as CSV from the same address,
 with `?csv=` and the chart's key."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
@@ -13,13 +13,15 @@ from django.views.decorators.http import require_GET
 from snapshots.access import is_root_admin
 from snapshots.reading import capacity_report as report
 from snapshots.reading import capacity_series as series
-from snapshots.reading.capacity_report import MachineHeld
 from snapshots.reading.chart_csv import csv_of
 from snapshots.reading.chart_shapes import Series, SeriesChart, TreeMap
+from snapshots.reading.csv_lines import csv_lines
 from snapshots.reading.dashboard import dashboard
+from snapshots.reading.largest_machines import MachineHeld
+from snapshots.reading.machine_growth import machine_chart
 from snapshots.reading.machine_page import machine_of
 from snapshots.reading.space_map import space_map
-from snapshots.reading.stale import stale
+from snapshots.reading.stale import MANY_COLUMNS, OLD_COLUMNS, many_lines, old_lines, stale
 from snapshots.web.answers import signed_in
 from snapshots.web.forms import uuid_or_none
 
@@ -55,7 +57,7 @@ def show_pool(request: HttpRequest, pool_uuid: UUID) -> HttpResponse:
     view = report.pool_view(request.user, pool_uuid)
     wanted = series.range_of(request.GET.get("range", ""))
     charts: dict[str, Callable[[], Chart]] = {
-        "machines-in-pool": lambda: _by_machine(report.machines_in_pool(request.user, view.room.pool)),
+        "by-machine": lambda: _by_machine(report.machines_in_pool(request.user, view.room.pool)),
         "space": lambda: space_map(request.user, "?csv=space", pool=view.room.pool),
     }
     sees_all = is_root_admin(request.user)
@@ -76,7 +78,7 @@ def show_account(request: HttpRequest, account_uuid: UUID) -> HttpResponse:
     over_time = f"?range={wanted.key}&csv=account-over-time"
     charts: dict[str, Callable[[], Chart]] = {
         "account-over-time": lambda: series.account_chart(series.account_samples(account, wanted), held, over_time),
-        "machines-in-pool": lambda: _by_machine(report.machines_of_account(account)),
+        "by-machine": lambda: _by_machine(report.machines_of_account(account)),
         "space": lambda: space_map(request.user, "?csv=space", account=account),
     }
     context = {"account": account, "held": held, "ranges": series.RANGES, "range": wanted}
@@ -89,7 +91,7 @@ def show_machine_growth(request: HttpRequest, machine_uuid: UUID) -> HttpRespons
     """How the VM snapshots of one machine grew."""
     machine, _ = machine_of(request.user, machine_uuid)
     charts: dict[str, Callable[[], Chart]] = {
-        "machine-over-time": lambda: series.machine_chart(machine, "?csv=machine-over-time")
+        "machine-over-time": lambda: machine_chart(request.user, machine, "?csv=machine-over-time")
     }
     context = {"machine": machine, "held": report.held_by(machine)}
     return _charted(request, "capacity/machine.html", context, charts, simulated=machine.hypervisor.simulated)
@@ -100,6 +102,25 @@ def show_machine_growth(request: HttpRequest, machine_uuid: UUID) -> HttpRespons
 def list_stale(request: HttpRequest) -> HttpResponse:
     """VM snapshots that were perhaps forgotten."""
     return render(request, "capacity/stale.html", {"found": stale(request.user)})
+
+
+@signed_in
+@require_GET
+def stale_csv(request: HttpRequest) -> Any:
+    """All old VM snapshots, not those alone that the page has room for."""
+    return _streamed("stale-vm-snapshots", csv_lines(OLD_COLUMNS, old_lines(request.user)))
+
+
+@signed_in
+@require_GET
+def stale_machines_csv(request: HttpRequest) -> Any:
+    """All machines with too many VM snapshots."""
+    return _streamed("machines-with-many-vm-snapshots", csv_lines(MANY_COLUMNS, many_lines(request.user)))
+
+
+def _streamed(name: str, lines: Iterator[str]) -> StreamingHttpResponse:
+    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+    return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)
 
 
 def as_csv(chart: Chart) -> HttpResponse:
@@ -128,7 +149,7 @@ def _charted(
 def _by_machine(machines: list[MachineHeld]) -> SeriesChart:
     shown = machines[:BARS_SHOWN]
     return SeriesChart(
-        key="machines-in-pool",
+        key="by-machine",
         title="By machine",
         about="The machines that hold most. Bars: their volumes and the estimate of their VM snapshots. Marks: what is "
         "measured of these, upon the volumes.",
@@ -141,5 +162,5 @@ def _by_machine(machines: list[MachineHeld]) -> SeriesChart:
             Series("VM snapshots, estimated", [row.held.estimated_bytes for row in shown], "estimate", "bar"),
             Series("VM snapshots, measured", [row.held.measured_bytes for row in shown], "measured", "mark", "Volumes"),
         ],
-        csv="?csv=machines-in-pool",
+        csv="?csv=by-machine",
     )

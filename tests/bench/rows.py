@@ -5,6 +5,9 @@ The hypervisor does not exist, so a page that called one would fail.
 
 from datetime import UTC, datetime, timedelta
 
+import time_machine
+from django.db import transaction
+
 from hypervisors.capabilities import Capabilities
 from hypervisors.models import Hypervisor
 from hypervisors.records import (
@@ -18,9 +21,10 @@ from hypervisors.records import (
     SnapshotRecord,
     VolumeRecord,
 )
+from snapshots import ledger
 from snapshots.access import SYSTEM
 from snapshots.choices import Role
-from snapshots.models import Account, User, VirtualMachine
+from snapshots.models import Account, User, VirtualMachine, VMSnapshot
 from snapshots.services import endpoints, tenancy
 from snapshots.services.inventory_sync import apply_inventory
 
@@ -45,6 +49,17 @@ def read_in(name: str, trees: dict[str, int]) -> Hypervisor:
 def give(account: Account, **which: object) -> None:
     """Give machines to an account. Thousands of assignments one by one, with an event each, would measure nothing."""
     VirtualMachine.objects.filter(**which).update(account=account)
+
+
+def own(account: Account, since: datetime, **which: object) -> None:
+    """The same with all that is kept of it: their VM snapshots are adopted at this time, and the books are settled, so that
+    they count in limits and are billed."""
+    machines = VirtualMachine.objects.filter(**which)
+    keys = list(machines.values_list("pk", flat=True))
+    with time_machine.travel(since, tick=False), transaction.atomic():
+        VMSnapshot.objects.filter(machine__in=machines, parent__isnull=False).update(adopted_at=since)
+        machines.update(account=account, unadopted_count=0)
+        ledger.settle(keys)
 
 
 def operator(name: str, account: Account) -> User:

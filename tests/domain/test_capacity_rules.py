@@ -56,8 +56,8 @@ def test_a_vm_snapshot_that_would_pass_the_threshold_is_refused_with_the_figures
 
     refusal = assert_refused(cloud.world, "capacity_exceeded", ask)
     assert refusal.detail == (
-        "The storage pool default is 84 % allocated. This VM snapshot is estimated to add 40 GiB, which makes 92 %; from "
-        "90 % on no VM snapshot is taken there. Delete VM snapshots that are no longer needed, take one without memory, "
+        "The storage pool default is 84 % allocated. This VM snapshot is estimated to add 40 GiB, which makes 92 %; none "
+        "that makes it fuller than 90 % is taken. Delete VM snapshots that are no longer needed, take one without memory, "
         "or ask a root admin for more room."
     )
     assert refusal.extra == {
@@ -155,7 +155,20 @@ def test_the_warning_band_is_told_once_when_it_is_entered(db: None) -> None:
     told = Event.objects.get(action="storage_pool.nearly_full")
     assert told.level == Event.Level.WARNING
     assert told.snapshot_name == "first"
-    assert told.detail == ("default is 81 % allocated with this VM snapshot; from 90 % on none is taken there.")
+    assert told.detail == (
+        "default is 81 % allocated with this VM snapshot; none that makes it fuller than 90 % is taken."
+    )
+
+
+def test_exactly_at_the_threshold_is_taken_and_a_byte_more_is_refused(db: None) -> None:
+    # 20 GiB of loose volumes and 390 of its disk: 410 of 500; the memory makes it 450, which is 90 %.
+    machine = full_cloud(disk=390).machine("big")
+    assert take(machine, "to the brim", memory=True).state == "Ready"
+    room = room_of(machine)
+    assert (room.percent, room.state) == (90, "warning")
+    refusal = why_not_fit(room, 1)
+    assert refusal is not None
+    assert "which makes 91 %; none that makes it fuller than 90 % is taken." in refusal.detail
 
 
 def test_overcommit_makes_room(db: None, root: Actor) -> None:

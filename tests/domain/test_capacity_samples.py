@@ -84,6 +84,19 @@ def test_a_clock_that_was_set_back_writes_nothing_double(cloud: Cloud) -> None:
     assert len(times(SampleStep.HOUR)) == len(set(times(SampleStep.HOUR)))
 
 
+def test_a_clock_that_ran_ahead_and_was_put_right_holds_nothing_up(cloud: Cloud) -> None:
+    ahead = NIGHT + timedelta(days=400)
+    for moment in (ahead, ahead + timedelta(hours=3), ahead + timedelta(days=1)):
+        with at(moment):
+            sample()
+    wrong = {SampleStep.HOUR: times(SampleStep.HOUR), SampleStep.DAY: times(SampleStep.DAY)}
+    for hours in (0, 1, 3):
+        with at(NIGHT + timedelta(hours=hours)):
+            sample()
+    assert times(SampleStep.HOUR) == [NIGHT, NIGHT + timedelta(hours=1), *wrong[SampleStep.HOUR]]
+    assert times(SampleStep.DAY) == [datetime(2028, 2, 28, tzinfo=UTC), *wrong[SampleStep.DAY]]
+
+
 def test_what_is_older_than_it_is_kept_for_goes(cloud: Cloud, settings: Any) -> None:
     settings.CAPACITY_RAW_KEEP_HOURS, settings.CAPACITY_HOURLY_KEEP_DAYS = 2, 2
     settings.CAPACITY_DAILY_KEEP_DAYS = 4

@@ -2,21 +2,33 @@
 
 import csv
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 import time_machine
 from django.utils import timezone
 
-from hypervisors.drivers.simulated.world import Disk, Machine
+from hypervisors.drivers.simulated.world import Disk, Machine, Taken
 from hypervisors.records import PowerState
 from snapshots.access import SYSTEM
-from snapshots.models import CapacitySample, StoragePool, VirtualMachine, VMSnapshot
+from snapshots.models import (
+    Account,
+    CapacitySample,
+    OpenUsage,
+    StoragePool,
+    UsageEvent,
+    VirtualMachine,
+    VMSnapshot,
+    Volume,
+)
+from snapshots.models.usage import FACTS
+from snapshots.reading.machine_growth import machine_chart
 from snapshots.services import tenancy
 from snapshots.services.capacity_samples import sample
 from snapshots.services.pool_policies import set_policy
-from tests.builders import Cloud, People, acting, take
+from snapshots.services.snapshot_actions import request_delete
+from tests.builders import Cloud, People, acting, run, take
 from tests.doors.browser_client import Browser, Page, machine_page
 
 GIB = 1024**3
@@ -37,7 +49,7 @@ def numbers(page: Page, key: str) -> Any:
 def lines(person: Browser, path: str) -> list[list[str]]:
     answer = person.client.get(path)
     assert answer["Content-Type"] == "text/csv; charset=utf-8"
-    return list(csv.reader(answer.content.decode().splitlines()))
+    return list(csv.reader(b"".join(answer).decode().splitlines()))
 
 
 def pool_page(pool: StoragePool) -> str:
@@ -169,18 +181,32 @@ def test_only_the_largest_are_named_and_the_sum_is_whole(people: People) -> None
     assert sum(part["value"] for part in account["children"]) == account["value"] == sum(range(100, 145)) * GIB
 
 
+def test_small_accounts_beside_a_large_one_show_their_largest_machine(people: People) -> None:
+    disks = {f"big{number:02}": 100 + number for number in range(35)} | {"small": 2, "smaller": 1}
+    cloud = Cloud(tuple(Machine(name, disks=(Disk(size * GIB),)) for name, size in disks.items()))
+    for name in disks:
+        owner = people.other if name.startswith("small") else people.acme
+        tenancy.assign_machine(SYSTEM, machine=cloud.machine(name), account=owner)
+    nodes = numbers(Browser(people.root).get("/capacity/"), "space")["nodes"]
+    accounts = {account["name"]: account for domain in nodes for account in domain["children"]}
+    shown = {name: [part["name"] for part in account["children"]] for name, account in accounts.items()}
+    assert shown["other"] == ["small", "others"]
+    assert shown["acme"] == [*(f"big{number:02}" for number in range(34, 5, -1)), "others"]
+    assert all(sum(part["value"] for part in row["children"]) == row["value"] for row in accounts.values())
+
+
 def test_a_name_that_looks_like_a_formula_is_not_carried_out_by_a_spreadsheet(people: People) -> None:
     cloud = Cloud((Machine("=cmd|'/c calc'!A0"), Machine("@SUM(1)"), Machine("plain")))
     for machine in VirtualMachine.objects.filter(hypervisor=cloud.hypervisor):
         tenancy.assign_machine(SYSTEM, machine=machine, account=people.acme)
-    file = lines(Browser(people.alice), f"/capacity/accounts/{people.acme.uuid}/?csv=machines-in-pool")
+    file = lines(Browser(people.alice), f"/capacity/accounts/{people.acme.uuid}/?csv=by-machine")
     assert sorted(line[0] for line in file[1:]) == ["'=cmd|'/c calc'!A0", "'@SUM(1)", "plain"]
 
 
 def test_an_account_is_seen_by_its_members_and_admins_alone(people: People, web: VirtualMachine) -> None:
     path = f"/capacity/accounts/{people.acme.uuid}/"
     for name, status in (("alice", 200), ("bob", 200), ("dora", 200), ("root", 200), ("charlie", 404), ("nora", 404)):
-        for query in ("", "?csv=account-over-time", "?csv=machines-in-pool", "?csv=space"):
+        for query in ("", "?csv=account-over-time", "?csv=by-machine", "?csv=space"):
             assert Browser(getattr(people, name)).get(path + query).status == status, (name, query)
 
 
@@ -202,6 +228,94 @@ def test_a_machine_grows_at_each_change(people: People, web: VirtualMachine) -> 
     assert Browser(people.charlie).get(path).status == 404
 
 
+def growth_page(machine: VirtualMachine) -> str:
+    return f"/capacity/machines/{machine.uuid}/"
+
+
+def grown(person: Browser, machine: VirtualMachine) -> list[int]:
+    """What the machine's VM snapshots held by the estimate, in GiB, each time it changed, and now; the same in the chart,
+    in its table and in its file."""
+    page = person.get(growth_page(machine))
+    if not page.find('//script[@id="machine-over-time-numbers"]'):
+        return []
+    drawn = [value // GIB for value in numbers(page, "machine-over-time")["series"][0]["values"]]
+    file = lines(person, f"{growth_page(machine)}?csv=machine-over-time")[1:]
+    assert [int(line[1]) // GIB for line in file] == drawn
+    assert len(page.find('//*[@aria-label="Numbers: VM snapshots over time"]//tbody/tr')) == len(drawn)
+    return drawn
+
+
+def test_a_new_owner_does_not_see_how_a_machine_grew_for_the_former_one(people: People, web: VirtualMachine) -> None:
+    now = timezone.now()
+
+    def owned_by(account: Account, days: int) -> VirtualMachine:
+        with time_machine.travel(now - timedelta(days=days), tick=False):
+            tenancy.assign_machine(SYSTEM, machine=VirtualMachine.objects.get(pk=web.pk), account=account)
+        return VirtualMachine.objects.get(pk=web.pk)
+
+    with time_machine.travel(now - timedelta(days=20), tick=False):
+        first = take(web, "one", people.alice, memory=True)
+    with time_machine.travel(now - timedelta(days=18), tick=False):
+        take(VirtualMachine.objects.get(pk=web.pk), "two", people.alice, memory=True)
+    alice, charlie, root = Browser(people.alice), Browser(people.charlie), Browser(people.root)
+    assert grown(alice, web) == [1, 2, 2]
+
+    machine = owned_by(people.other, 16)
+    assert alice.get(growth_page(machine)).status == 404
+    assert grown(charlie, machine) == [2, 2]  # from the day on which it came
+    assert grown(root, machine) == [1, 2, 2]
+    with time_machine.travel(now - timedelta(days=14), tick=False):
+        take(machine, "three", people.charlie, memory=True)
+        run(request_delete(SYSTEM, snapshot=VMSnapshot.objects.get(pk=first.pk)))
+    with time_machine.travel(now - timedelta(days=13), tick=False):
+        take(VirtualMachine.objects.get(pk=web.pk), "four", people.charlie, memory=True)
+    assert grown(charlie, machine) == [2, 2, 3, 3]
+
+    # Back again: nothing of the time between, and what was deleted then is not held for ever.
+    machine = owned_by(people.acme, 10)
+    assert grown(alice, machine) == [1, 2, 0, 3, 3]
+    assert grown(root, machine) == [1, 2, 2, 3, 3]
+
+
+def test_growth_begins_with_what_was_there_a_year_ago(people: People, web: VirtualMachine) -> None:
+    now = timezone.now()
+    for name, days in (("long gone", 900), ("old", 800), ("changed since", 700), ("recent", 10)):
+        with time_machine.travel(now - timedelta(days=days), tick=False):
+            take(VirtualMachine.objects.get(pk=web.pk), name, people.alice, memory=True)
+    for name, days in (("long gone", 600), ("changed since", 5)):
+        with time_machine.travel(now - timedelta(days=days), tick=False):
+            run(request_delete(SYSTEM, snapshot=VMSnapshot.objects.get(machine=web, name=name)))
+    drawn = numbers(Browser(people.alice).get(growth_page(web)), "machine-over-time")
+    assert [value // GIB for value in drawn["series"][0]["values"]] == [2, 3, 2, 2]
+    begin = datetime.fromisoformat(drawn["labels"][0])
+    assert timedelta(days=364) < now - begin < timedelta(days=366)
+
+
+def test_growth_with_many_changes_is_thinned_and_reads_the_newest(
+    people: People, web: VirtualMachine, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
+) -> None:
+    with time_machine.travel(timezone.now() - timedelta(days=30), tick=False):
+        take(web, "kept", people.alice, memory=True)
+        take(VirtualMachine.objects.get(pk=web.pk), "grows", people.alice, memory=True)
+    line = OpenUsage.objects.get(snapshot_name="grows")
+    facts = {name: getattr(line, name) for name in FACTS}
+    steps = [
+        UsageEvent(
+            **facts | {"estimated_bytes": n * GIB}, alive=True, change="resize", at=line.since + timedelta(hours=n)
+        )
+        for n in range(1, 501)
+    ]
+    UsageEvent.objects.bulk_create(steps)
+    machine = VirtualMachine.objects.select_related("account").get(pk=web.pk)
+    with django_assert_max_num_queries(4):  # one of them asks who she is
+        rows = machine_chart(people.alice, machine, "")
+    assert 100 <= len(rows.labels) <= 151
+    assert rows.series[0].values[-1] == 501 * GIB
+    monkeypatch.setattr("snapshots.reading.machine_growth.EVENTS_MOST", 11)
+    values = machine_chart(people.alice, machine, "").series[0].values
+    assert [value // GIB for value in values if value] == [*range(491, 502), 501]
+
+
 def test_old_vm_snapshots_and_machines_with_many_are_stale(people: People, web: VirtualMachine, settings: Any) -> None:
     settings.STALE_PER_MACHINE = 1
     first = take(web, "forgotten", people.alice, memory=True)
@@ -219,6 +333,36 @@ def test_old_vm_snapshots_and_machines_with_many_are_stale(people: People, web: 
     assert "No VM snapshot that you see is older than 30 days." in stranger.text
 
 
+def test_what_the_page_of_stale_ones_has_no_room_for_is_in_its_files(
+    people: People, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.STALE_PER_MACHINE = 0
+    names = ["=cmd()", *(f"m{number}" for number in range(8))]
+    forest = tuple(Taken(f"@s{number}", parent=None if number == 0 else number - 1) for number in range(7))
+    cloud = Cloud(tuple(Machine(name, disks=(Disk(GIB),), snapshots=forest) for name in names))
+    for name in names:
+        tenancy.assign_machine(SYSTEM, machine=cloud.machine(name), account=people.acme)
+    VMSnapshot.objects.filter(parent__isnull=False).update(created_at=timezone.now() - timedelta(days=40))
+    monkeypatch.setattr("snapshots.reading.stale.BATCH", 5)
+    alice = Browser(people.alice)
+    page = alice.get("/capacity/stale/")
+    assert "The oldest 50 of 63 are shown. The CSV has all of them." in page.text
+    vm_snapshots, machines = (link.get("href") for link in page.find('//a[contains(@href, ".csv")]'))
+    old, many = lines(alice, vm_snapshots), lines(alice, machines)
+    assert old[0][:5] == ["VM snapshot", "id", "machine", "account", "taken"]
+    wanted = {(f"'@s{number}", "'=cmd()" if name == "=cmd()" else name) for name in names for number in range(7)}
+    assert {(line[0], line[2]) for line in old[1:]} == wanted
+    assert len(old) == len({line[1] for line in old}) == 64
+    assert {line[3] for line in old[1:]} == {"acme"}
+    assert {line[5] for line in old[1:]} == {"0"}  # a chain gives nothing back of its disks
+    assert sorted(line[0] for line in many[1:]) == sorted(["'=cmd()", *names[1:]])
+    assert {tuple(line[2:6]) for line in many[1:]} == {("acme", "7", str(GIB), "0")}
+    for stranger in (people.charlie, people.nora):
+        for path in (vm_snapshots, machines):
+            assert len(lines(Browser(stranger), path)) == 1
+    assert lines(Browser(people.root), vm_snapshots) == old
+
+
 def test_the_dashboard_shows_each_person_their_own(people: People, web: VirtualMachine) -> None:
     take(web, "before", people.alice)
     for person, machines in (
@@ -232,6 +376,21 @@ def test_the_dashboard_shows_each_person_their_own(people: People, web: VirtualM
         assert ("before" in page.text) is (person in ("alice", "root")), person
         assert bool(page.find('//*[@id="drift-title"]')) is (person == "root"), person
         assert ("default" in page.text) is (person != "nora"), person
+
+
+def test_the_fullest_of_all_pools_are_on_the_dashboard_and_all_are_counted(people: People) -> None:
+    cloud = Cloud(())
+    StoragePool.objects.bulk_create(
+        StoragePool(hypervisor=cloud.hypervisor, name=f"a{number:03}", native_id=f"a{number}", total_bytes=GIB)
+        for number in range(250)
+    )
+    full = StoragePool.objects.create(hypervisor=cloud.hypervisor, name="z", native_id="z", total_bytes=100 * GIB)
+    Volume.objects.create(pool=full, hypervisor=cloud.hypervisor, name="loose", capacity_bytes=95 * GIB)
+    page = Browser(people.root).get("/dashboard/")
+    pools = page.one('//section[@aria-labelledby="pools-title"]')
+    assert [row.text_content() for row in pools.xpath(".//li/a")][:1] == ["z"]
+    assert f"All {StoragePool.objects.count()}" in pools.text_content()
+    assert StoragePool.objects.count() > 250
 
 
 def test_the_take_dialog_says_how_full_the_pool_becomes(people: People) -> None:

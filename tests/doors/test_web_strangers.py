@@ -42,7 +42,18 @@ CHANGE_ONLY = (
 )
 # Of a thing that others have a part in too: each sees their own part.
 SHARED = ("pool_capacity",)
-LISTS = ("machine_list", "job_list", "usage", "usage_csv", "account", "dashboard", "capacity", "stale")
+LISTS = (
+    "machine_list",
+    "job_list",
+    "usage",
+    "usage_csv",
+    "account",
+    "dashboard",
+    "capacity",
+    "stale",
+    "stale_csv",
+    "stale_machines_csv",
+)
 OF_NOBODY_ELSE = (*LISTS, "make_token", "choose_theme", "sign_in", "sign_out")
 TOKENS = ("revoke_token",)
 # For root admins alone.
