@@ -159,7 +159,7 @@ def _billed(
                 "estimated_bytes": estimate.shares[row.pk],
                 "measured_bytes": row.measured_bytes,
             },
-            taken=row.state in TAKEN,
+            taken=row.state in TAKEN and not row.failed,
             adopted=row.origin == Origin.ELSEWHERE,
         )
         for row in ours
