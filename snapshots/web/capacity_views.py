@@ -14,13 +14,12 @@ from snapshots.access import is_root_admin
 from snapshots.reading import capacity_report as report
 from snapshots.reading import capacity_series as series
 from snapshots.reading.capacity_report import MachineHeld
-from snapshots.reading.chart_csv import csv_of
 from snapshots.reading.chart_shapes import Series, SeriesChart, TreeMap
 from snapshots.reading.dashboard import dashboard
 from snapshots.reading.machine_page import machine_of
 from snapshots.reading.space_map import space_map
 from snapshots.reading.stale import stale
-from snapshots.web.answers import signed_in
+from snapshots.web.answers import as_csv, signed_in
 from snapshots.web.forms import uuid_or_none
 
 Chart = SeriesChart | TreeMap
@@ -100,13 +99,6 @@ def show_machine_growth(request: HttpRequest, machine_uuid: UUID) -> HttpRespons
 def list_stale(request: HttpRequest) -> HttpResponse:
     """VM snapshots that were perhaps forgotten."""
     return render(request, "capacity/stale.html", {"found": stale(request.user)})
-
-
-def as_csv(chart: Chart) -> HttpResponse:
-    """The numbers of a chart as a file."""
-    answer = HttpResponse("".join(csv_of(chart)), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="{chart.key}.csv"'
-    return answer
 
 
 def _charted(
