@@ -100,10 +100,12 @@ class Month:
 
     def delete_failed(self, machine: VirtualMachine) -> None:
         snapshot = self.one_of(machine, name__startswith="failed")
-        if self.random.random() < 0.5:
-            run(request_delete(SYSTEM, snapshot=snapshot))
-        else:  # it takes a while
-            self.waiting.append(request_delete(SYSTEM, snapshot=snapshot))
+        job = request_delete(SYSTEM, snapshot=snapshot)
+        if self.random.random() < 0.3:
+            run(job)
+        else:  # it takes a while, in which the machine is read again
+            self.waiting.append(job)
+            self.grow(machine)
 
     def ask_to_create(self, machine: VirtualMachine) -> None:
         self.waiting.append(request_create(SYSTEM, machine=machine, name=f"asked for at {self.clock_text()}"))
