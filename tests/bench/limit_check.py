@@ -1,4 +1,4 @@
-"""What the check of limits costs a request for a VM snapshot: in an account of a root domain, and in one twelve domains deep."""
+"""What the check of limits costs a request for a VM snapshot: in an account of a root domain, and twelve domains deep."""
 
 from collections.abc import Callable
 from typing import Any
