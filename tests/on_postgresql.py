@@ -1,8 +1,7 @@
 """Runs suites once more with a PostgreSQL of the run's own in place of SQLite: `python -m tests.on_postgresql [ARGUMENTS]`.
 
 Arguments are pytest's. For the suites whose result may depend on the database: tree, jobs, actions, limits, usage and
-capacity with their sums, and the paging of REST. The suites in `tests/concurrency` and `tests/system` see to their databases
-themselves.
+capacity with their sums, and the paging of REST. The suites in `tests/concurrency` and `tests/system` see to theirs.
 """
 
 import os

@@ -3,7 +3,7 @@
 Rows of usage refer to nothing, and there may be thousands of names: so it is typed, and not chosen from a list.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +25,7 @@ class ByName(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("", "Any")]
 
-    def choices(self, changelist: Any) -> Iterable[Any]:
+    def choices(self, changelist: Any) -> Iterator[Any]:
         """The one field there is, with what else is in the address."""
         yield {
             "parameter": self.parameter_name,

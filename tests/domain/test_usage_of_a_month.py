@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db
 
 START = at("2026-02-10 00:00")
 DAYS = 31
-DEEDS = 260
+DEEDS = 320
 KINDS_OF_DEEDS = 19
 MICROSECOND = timedelta(microseconds=1)
 MACHINES = tuple(
@@ -103,9 +103,9 @@ class Month:
         job = request_delete(SYSTEM, snapshot=snapshot)
         if self.random.random() < 0.3:
             run(job)
-        else:  # it takes a while, in which the machine is read again
+        else:  # it takes a while, in which the books of the machine are written again
             self.waiting.append(job)
-            self.grow(machine)
+            self.move_account(machine)
 
     def ask_to_create(self, machine: VirtualMachine) -> None:
         self.waiting.append(request_create(SYSTEM, machine=machine, name=f"asked for at {self.clock_text()}"))
@@ -120,9 +120,11 @@ class Month:
         assert request_cancel(SYSTEM, self.waiting.pop(0)).state == "cancelled"
 
     def move_account(self, machine: VirtualMachine) -> None:
+        owner = self.people.other if machine.account_id == self.people.other.pk else self.people.acme
+        owner.refresh_from_db()
         places = [self.people.engineering, self.people.organisation, self.people.elsewhere]
-        owner = self.random.choice([self.people.acme, self.people.other])
-        moving.move_account(SYSTEM, account=owner, domain=self.random.choice(places))
+        place = self.random.choice([place for place in places if place != owner.domain])
+        moving.move_account(SYSTEM, account=owner, domain=place)
 
     def move_domain(self, machine: VirtualMachine) -> None:
         place = self.random.choice([self.people.organisation, self.people.elsewhere, None])
