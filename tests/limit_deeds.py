@@ -8,9 +8,10 @@ from django.db.models import Q
 from snapshots.access import SYSTEM
 from snapshots.choices import LimitKind
 from snapshots.models import Account, Domain, LimitUse, VirtualMachine
+from snapshots.refusals import Refusal
 from snapshots.services import book_check, limit_setting, moving, tenancy
 from tests.builders import account, domain
-from tests.deeds import Outcome, ask_to_create
+from tests.deeds import Outcome, ask_to_create, machine_of
 
 
 def ask_to_create_on_each(cloud: str, machines: list[str]) -> list[Outcome]:
@@ -48,6 +49,53 @@ def move_account_about(cloud: str, times: int) -> None:
     for number in range(times):
         place = Domain.objects.get(name=f"{'second' if number % 2 else 'first'} of {cloud}")
         moving.move_account(SYSTEM, account=Account.objects.select_related("domain").get(name=cloud), domain=place)
+
+
+def hand_about(cloud: str, machine: str, times: int) -> None:
+    """Give a machine to nobody and back to the cloud's account, so many times."""
+    owner = Account.objects.get(name=cloud)
+    for number in range(times):
+        row = machine_of(cloud, machine)
+        tenancy.assign_machine(SYSTEM, machine=row, account=owner if number % 2 else None)
+
+
+def open_accounts(cloud: str, machines: list[str]) -> None:
+    """Below the cloud's middle domain, an account for each of these machines, which gets it."""
+    for name in machines:
+        # Read in the middle of everything, as a form is.
+        owner = account(f"{name} of {cloud}", Domain.objects.get(name=f"second of {cloud}"))
+        tenancy.assign_machine(SYSTEM, machine=machine_of(cloud, name), account=owner)
+
+
+def move_domain_about(cloud: str, times: int) -> None:
+    """Move the cloud's middle domain to the top and back below the first, so many times."""
+    for number in range(times):
+        above = Domain.objects.get(name=f"first of {cloud}") if number % 2 else None
+        moving.move_domain(SYSTEM, domain=Domain.objects.get(name=f"second of {cloud}"), parent=above)
+
+
+def move_or_delete(verb: str, cloud: str) -> str:
+    """Move the cloud's account into the domain "doomed of" it, or delete that; "done" or why not."""
+    place = Domain.objects.filter(name=f"doomed of {cloud}").first()
+    if place is None:
+        return "not_found"
+    try:
+        if verb == "delete":
+            tenancy.delete_domain(SYSTEM, domain=place)
+        else:
+            owner = Account.objects.select_related("domain").get(name=cloud)
+            moving.move_account(SYSTEM, account=owner, domain=place)
+    except Refusal as refusal:
+        return refusal.code
+    return "done"
+
+
+def doom(cloud: str) -> None:
+    """Make the empty domain "doomed of" the cloud, with the cloud's account outside of it."""
+    place = Domain.objects.filter(name=f"doomed of {cloud}").first() or domain(f"doomed of {cloud}")
+    owner = Account.objects.select_related("domain").get(name=cloud)
+    if owner.domain == place:
+        moving.move_account(SYSTEM, account=owner, domain=Domain.objects.get(name=f"first of {cloud}"))
 
 
 def do(name: str, *arguments: object) -> object:

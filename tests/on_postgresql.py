@@ -1,7 +1,7 @@
 """Runs suites once more with a PostgreSQL of the run's own in place of SQLite: `python -m tests.on_postgresql [ARGUMENTS]`.
 
-Arguments are pytest's. For the suites whose result may depend on the database: tree, jobs, actions, usage and its
-sums, and the paging of REST. The suites in `tests/concurrency` and `tests/system` see to their databases themselves.
+Arguments are pytest's. For the suites whose result may depend on the database: tree, jobs, actions, limits, usage and
+capacity with their sums, and the paging of REST. The suites in `tests/concurrency` and `tests/system` see to theirs.
 """
 
 import os
@@ -15,8 +15,13 @@ from tests.services_for_tests import NotInstalled, PostgreSQL
 SUITES = (
     "tests/domain",
     "tests/doors/test_api_pages.py",
+    "tests/doors/test_api_capacity.py",
+    "tests/doors/test_api_limits.py",
     "tests/doors/test_api_usage.py",
+    "tests/doors/test_web_capacity.py",
+    "tests/doors/test_web_limits.py",
     "tests/doors/test_web_usage.py",
+    "tests/doors/test_admin_limits.py",
     "tests/doors/test_admin_usage.py",
     "tests/commands/test_usage_commands.py",
 )

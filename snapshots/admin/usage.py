@@ -17,6 +17,7 @@ from import_export.resources import ModelResource
 
 from snapshots.access import Actor
 from snapshots.admin.acting import ActingAdmin, ActingForm, ReadingAdmin
+from snapshots.admin.by_name import by_name
 from snapshots.admin.export_formats import FORMATS
 from snapshots.choices import PriceUnit, UsageType
 from snapshots.models import StoragePool, UsagePeriod, UsagePrice, UsageRecord
@@ -78,7 +79,16 @@ class UsageRecordAdmin(ExportMixin, ReadingAdmin):
         "measured_gib_hours",
         "cost",
     )
-    list_filter = ("type", ("start", admin.DateFieldListFilter), ("corrects", admin.EmptyFieldListFilter), "currency")
+    list_filter = (
+        by_name("account"),
+        by_name("domain"),
+        by_name("machine"),
+        by_name("pool"),
+        "type",
+        ("start", admin.DateFieldListFilter),
+        ("corrects", admin.EmptyFieldListFilter),
+        "currency",
+    )
     list_select_related = ("period",)
     search_fields = ("snapshot_name", "machine_name", "account_name", "domain_name", "pool_name", "hypervisor_name")
     search_help_text = "Names of VM snapshots, machines, accounts, domains, pools or hypervisors."

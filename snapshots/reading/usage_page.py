@@ -1,7 +1,8 @@
 """The page on which people see what their account used: by month, and in one month by machine and by VM snapshot.
 
-Usage belongs to the month in which it was used, also where a later period corrects it. Months are those of the zone in
-which usage is billed. What no period has billed yet stands beside what is billed.
+Usage belongs to the month in which it began, also where a later period corrects it: a record is in one month, even if its
+period lies across the edge of two. Months are those of the zone in which usage is billed. What no period has billed yet
+stands beside what is billed.
 """
 
 from collections import defaultdict
@@ -13,12 +14,12 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Case, DateField, QuerySet, Value, When
 from django.utils import timezone
 
 from snapshots.access import Person, visible_accounts, visible_machines, visible_snapshots, visible_usage_records
 from snapshots.choices import PeriodLength, UsageType
-from snapshots.models import Account, UsagePeriod, UsageRecord
+from snapshots.models import Account, UsageRecord
 from snapshots.reading.open_usage import OpenPeriod, open_usage
 from snapshots.reading.usage_totals import UsageSum, usage_sums
 from snapshots.refusals import NotVisible
@@ -181,14 +182,11 @@ def _last_months() -> list[date]:
 
 def _months(rows: QuerySet[UsageRecord], found: OpenPeriod) -> dict[date, Use]:
     months = {month: Use() for month in _last_months()}
-    since = _bounds(min(months))[0]
-    starts = dict(UsagePeriod.objects.filter(end__gt=since).values_list("pk", "start"))
-    for (period, corrects, kind), total in usage_sums(
-        rows.filter(start__gte=since), "period", "corrects", "type"
-    ).items():
-        use = months.get(_month_of(starts[corrects or period]))
-        if use is not None:
-            use.add_sum(kind, total)
+    ends = [When(start__lt=_bounds(month)[1], then=Value(month)) for month in months]
+    shown = rows.filter(start__gte=_bounds(min(months))[0], start__lt=_bounds(max(months))[1])
+    of_month = shown.annotate(month=Case(*ends, output_field=DateField()))
+    for (month, kind), total in usage_sums(of_month, "month", "type").items():
+        months[month].add_sum(kind, total)
     for _, stay in found.used:
         use = months.get(_month_of(stay.start))
         if use is not None:

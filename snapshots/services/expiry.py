@@ -1,7 +1,8 @@
 """Deletes VM snapshots that are older than the account, or a domain above it, allows: runs on a tick.
 
 It asks like anybody else, one VM snapshot of a machine at a time, so that each is deleted alone and its children move up.
-What cannot be deleted now is left to a later pass and keeps no other from being deleted.
+What cannot be deleted now is left to a later pass and keeps no other from being deleted, neither of another machine nor
+of its own; why it stays is told once.
 """
 
 import logging
@@ -16,11 +17,12 @@ from django.utils import timezone
 from snapshots.access import SYSTEM
 from snapshots.choices import ACTIVE_JOB_STATES, JobAction, JobState, Origin, SnapshotState
 from snapshots.limit_levels import OLDEST_DAYS, Place, Setting, rooms_of
-from snapshots.models import Account, Job, VMSnapshot
-from snapshots.refusals import Refusal, VMBusy
+from snapshots.models import Account, Event, Job, VMSnapshot
+from snapshots.refusals import NotVisible, Refusal, VMBusy
 from snapshots.services import events
 from snapshots.services.snapshot_actions import request_delete
 
+STAYS = "snapshot.not_expired"
 log = logging.getLogger(__name__)
 
 TRY_AGAIN_AFTER = timedelta(days=1)
@@ -36,15 +38,15 @@ def expire_snapshots() -> list[Job]:
             by_policy[room.age_days].append(pk)
     jobs = []
     for policy, accounts in by_policy.items():
-        for snapshot in _oldest_expired(policy.value, accounts):
-            job = _ask(snapshot, policy)
+        for too_old in _expired(policy.value, accounts):
+            job = _ask_for_one(too_old, policy)
             if job is not None:
                 jobs.append(job)
     return jobs
 
 
-def _oldest_expired(days: int, account_pks: Iterable[int]) -> list[VMSnapshot]:
-    """The oldest too old one of each machine of these accounts."""
+def _expired(days: int, account_pks: Iterable[int]) -> list[list[VMSnapshot]]:
+    """The too old ones of each machine of these accounts, the oldest first."""
     now = timezone.now()
     limit = now - timedelta(days=days)
     about = Job.objects.filter(machine=OuterRef("machine"))
@@ -71,25 +73,49 @@ def _oldest_expired(days: int, account_pks: Iterable[int]) -> list[VMSnapshot]:
         )
         .order_by("machine_id", "created_at", "pk")
     )
-    oldest: dict[int, VMSnapshot] = {}
-    for row in rows.select_related("machine__account__domain").iterator(chunk_size=500):
-        oldest.setdefault(row.machine_id, row)
-    return list(oldest.values())
+    found: dict[int, list[VMSnapshot]] = defaultdict(list)
+    for row in rows.iterator(chunk_size=500):
+        found[row.machine_id].append(row)
+    return list(found.values())
 
 
-def _ask(snapshot: VMSnapshot, policy: Setting) -> Job | None:
-    try:
-        with transaction.atomic():
-            job = request_delete(SYSTEM, snapshot=snapshot)
-            events.record(SYSTEM, "snapshot.expired", job=job, detail=_told(policy))
-            return job
-    except VMBusy:
-        return None  # Somebody was faster; the next pass comes back.
-    except Refusal as refusal:
-        log.warning("VM snapshot %s is too old and stays: %s", snapshot.uuid, refusal.detail)
-    except Exception:
-        log.exception("VM snapshot %s is too old and could not be asked to go", snapshot.uuid)
+def _ask_for_one(too_old: list[VMSnapshot], policy: Setting) -> Job | None:
+    """A job for the oldest of these, which are one machine's, that may go now."""
+    for snapshot in too_old:
+        try:
+            with transaction.atomic():
+                job = request_delete(SYSTEM, snapshot=snapshot)
+                events.record(SYSTEM, "snapshot.expired", job=job, detail=_told(policy))
+                return job
+        except VMBusy:
+            return None  # Somebody was faster; the next pass comes back.
+        except NotVisible:
+            continue  # It went meanwhile.
+        except Refusal as refusal:
+            _tell_that_it_stays(snapshot, refusal.detail)
+        except Exception:
+            if _tell_that_it_stays(snapshot, "An error in VMSnap; the log has the details."):
+                log.exception("VM snapshot %s is too old and could not be asked to go", snapshot.uuid)
     return None
+
+
+def _tell_that_it_stays(snapshot: VMSnapshot, why: str) -> bool:
+    """Tell it in the history, unless that was told of this machine before: a pass comes every few minutes. Whether it was
+    news."""
+    machine = snapshot.machine
+    detail = f"It is too old, and stays. {why}"
+    if Event.objects.filter(machine=machine, action=STAYS, detail=detail).exists():
+        return False
+    events.record(
+        SYSTEM,
+        STAYS,
+        level=Event.Level.WARNING,
+        machine=machine,
+        snapshot_uuid=snapshot.uuid,
+        snapshot_name=snapshot.name,
+        detail=detail,
+    )
+    return True
 
 
 def _told(policy: Setting) -> str:

@@ -127,11 +127,16 @@ def named(on: Account | Domain) -> str:
 def lock_trees(domains: Collection[Domain]) -> None:
     """Lock the trees that these domains are in against every other setting and moving until the transaction ends. Others
     may refer to them meanwhile."""
-    keys, locked = [domain.pk for domain in domains], set[int]()
-    while roots := _roots_of(keys) - locked:
-        # What was moved before its tree was locked is in another one by now.
-        list(Domain.objects.select_for_update(no_key=True).filter(pk__in=roots).order_by("pk").values_list("pk"))
-        locked |= roots
+    keys = [domain.pk for domain in domains]
+    while True:
+        with transaction.atomic():
+            roots = _roots_of(keys)
+            list(Domain.objects.select_for_update(no_key=True).filter(pk__in=roots).order_by("pk").values_list("pk"))
+            if _roots_of(keys) <= roots:
+                return
+            # One was moved before its tree was locked and is in another by now. To lock that as well would be out of
+            # order: everything is let go of and begun anew.
+            transaction.set_rollback(True)
 
 
 def _roots_of(domain_pks: Collection[int]) -> set[int]:

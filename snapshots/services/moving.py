@@ -20,11 +20,12 @@ from snapshots.services.limit_setting import lock_trees, lower_below
 
 @transaction.atomic
 def move_account(actor: Actor, *, account: Account, domain: Domain) -> None:
-    """Put an account with all it owns into another domain; admins of both may. Raises `NotVisible`, `Forbidden`, and
-    `NameTaken`."""
+    """Put an account with all it owns into another domain; admins of both may. Raises `NotVisible` (also when one
+    of them went meanwhile), `Forbidden`, and `NameTaken`."""
     lock_trees([account.domain, domain])
+    domain = _fresh(domain)
     account, machines = _lock_account(account.pk)
-    old, domain = account.domain, Domain.objects.get(pk=domain.pk)
+    old = account.domain
     require_administer(actor, old)
     require_administer(actor, domain)
     if old == domain:
@@ -46,12 +47,11 @@ def move_account(actor: Actor, *, account: Account, domain: Domain) -> None:
 
 @transaction.atomic
 def move_domain(actor: Actor, *, domain: Domain, parent: Domain | None) -> None:
-    """Put a domain and all below it under another one; root admins may. Raises `Invalid` for a place inside itself, and
-    `NameTaken`."""
+    """Put a domain and all below it under another one; root admins may. Raises `Invalid` for a place inside itself,
+    `NotVisible` when one of them went meanwhile, and `NameTaken`."""
     require_root_admin(actor)
     lock_trees([row for row in (domain, parent) if row is not None])
-    domain = Domain.objects.get(pk=domain.pk)
-    parent = None if parent is None else Domain.objects.get(pk=parent.pk)
+    domain, parent = _fresh(domain), None if parent is None else _fresh(parent)
     if parent is not None and parent.path.startswith(domain.path):
         raise Invalid(f"{domain.name} cannot be put below itself.", fields={"parent": ["Inside the domain itself."]})
     accounts = list(Account.objects.filter(domain__path__startswith=domain.path).order_by("pk"))
@@ -94,12 +94,30 @@ def tell_if_passed(actor: Actor, account: Account, *, of_domain: Domain | None =
         )
 
 
+def _fresh(domain: Domain) -> Domain:
+    """The domain as it is now that its tree is locked: nobody moves or deletes it any more."""
+    found = Domain.objects.filter(pk=domain.pk).first()
+    if found is None:
+        raise NotVisible("There is no such domain.")
+    return found
+
+
 def _lock_account(account_pk: int) -> tuple[Account, list[int]]:
-    """The account and the keys of its machines. The machines come first: whoever holds one may write what refers to the
-    account."""
-    machines = VirtualMachine.objects.select_for_update(no_key=True).filter(account=account_pk).order_by("pk")
-    keys = list(machines.values_list("pk", flat=True))
-    account = Account.objects.select_for_update(of=("self",)).select_related("domain").filter(pk=account_pk).first()
-    if account is None:
-        raise NotVisible("There is no such account.")
-    return account, keys
+    """The account and the keys of all its machines, these locked first and then its use, so that none joins or leaves.
+
+    One may have joined while the use was waited for. It cannot be locked then, since machines come before the use of
+    accounts: everything is let go of and begun anew. Each time somebody else has finished handing over.
+    """
+    while True:
+        with transaction.atomic():
+            machines = VirtualMachine.objects.filter(account=account_pk).order_by("pk")
+            keys = list(machines.select_for_update(no_key=True).values_list("pk", flat=True))
+            # Without its key: whoever holds the use may yet have to make sure that the account is there.
+            if Account.objects.select_for_update(no_key=True).filter(pk=account_pk).first() is None:
+                raise NotVisible("There is no such account.")
+            ledger.lock_use([account_pk])
+            # Read now: while its use is locked, the account and the domains above it stay where they are.
+            account = Account.objects.select_related("domain").get(pk=account_pk)
+            if set(machines.values_list("pk", flat=True)) <= set(keys):
+                return account, keys
+            transaction.set_rollback(True)

@@ -31,6 +31,7 @@ from snapshots.models import (
 from snapshots.naming import some_of
 from snapshots.refusals import Forbidden, Invalid, InvalidState, NameTaken, NotVisible
 from snapshots.services import events
+from snapshots.services.limit_setting import lock_trees
 from snapshots.services.moving import tell_if_passed
 from snapshots.services.snapshot_rules import busy_refusal, clean_name
 from snapshots.tree import lock_machine
@@ -46,6 +47,7 @@ def create_domain(actor: Actor, *, name: str, parent: Domain | None = None) -> D
     if parent is None:
         require_root_admin(actor)
     else:
+        parent = _locked_domain(parent)
         require_administer(actor, parent)
     # The path holds the row's own key, which is not known before the insert.
     domain = Domain(name=name, parent=parent, path=f"new/{parent.pk if parent else ''}/{name}"[:1024])
@@ -60,6 +62,7 @@ def create_domain(actor: Actor, *, name: str, parent: Domain | None = None) -> D
 @transaction.atomic
 def create_account(actor: Actor, *, name: str, domain: Domain) -> Account:
     """A new account in the domain."""
+    domain = _locked_domain(domain)
     require_administer(actor, domain)
     name = clean_name(name)
     account = Account(name=name, domain=domain)
@@ -87,11 +90,11 @@ def rename(actor: Actor, *, thing: Domain | Account, name: str) -> None:
 @transaction.atomic
 def delete_domain(actor: Actor, *, domain: Domain) -> None:
     """Delete an empty domain, with the roles given on it. Raises `InvalidState` while domains or accounts are in it."""
+    domain = _locked_domain(domain)
     if domain.parent is None:
         require_root_admin(actor)
     else:
         require_administer(actor, domain.parent)
-    domain = Domain.objects.select_for_update().get(pk=domain.pk)
     _refuse_unless_empty(
         domain,
         [child.name for child in domain.children.all()[:NAMED_MOST]]
@@ -119,6 +122,15 @@ def delete_account(actor: Actor, *, account: Account) -> None:
     )
     events.record(actor, "tenancy.account.deleted", detail=f"Account {account.name} of {account.domain.name}.")
     account.delete()
+
+
+def _locked_domain(domain: Domain) -> Domain:
+    """The domain as it is once nobody can move or delete it, nor anything around it. Raises `NotVisible` when it went."""
+    lock_trees([domain])
+    found = Domain.objects.select_related("parent").filter(pk=domain.pk).first()
+    if found is None:
+        raise NotVisible("There is no such domain.")
+    return found
 
 
 def _refuse_unless_empty(thing: Domain | Account, names: list[str], count: int) -> None:
@@ -225,6 +237,9 @@ def hand_over(actor: Actor, machines: Collection[VirtualMachine], account: Accou
     these words, and one where more is in use now than the account or a domain above may use. Call inside a transaction
     that holds the machines' locks, of those on which no job is under way."""
     keys = [machine.pk for machine in machines]
+    owners = {machine.booked_account_id for machine in machines} | {account.pk if account else None}
+    # What is billed names the domain: while their use is locked the accounts do not move.
+    ledger.lock_use({owner for owner in owners if owner is not None})
     VirtualMachine.objects.filter(pk__in=keys).update(account=account, assigned_at=timezone.now())
     Volume.objects.filter(machine__in=keys).update(account=account)
     ledger.settle(keys)

@@ -21,6 +21,8 @@ from django_htmx.http import HttpResponseClientRedirect
 from snapshots.access import Actor, Person, is_admin, is_root_admin, remember_role
 from snapshots.choices import Trigger
 from snapshots.models import Job
+from snapshots.reading.chart_csv import csv_of
+from snapshots.reading.chart_shapes import SeriesChart, TreeMap
 from snapshots.refusals import Forbidden, Invalid, NotVisible, Refusal
 
 Rest = ParamSpec("Rest")
@@ -149,3 +151,10 @@ def _to_sign_in(request: HttpRequest) -> HttpResponse:
         return HttpResponseClientRedirect(redirect_to_login(page, reverse("sign_in")).url)
     back = request.get_full_path() if request.method == "GET" else reverse("machine_list")
     return redirect_to_login(back, reverse("sign_in"))
+
+
+def as_csv(chart: SeriesChart | TreeMap) -> HttpResponse:
+    """The numbers of a chart as a file."""
+    answer = HttpResponse("".join(csv_of(chart)), content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="{chart.key}.csv"'
+    return answer

@@ -13,7 +13,6 @@ from django.views.decorators.http import require_GET
 from snapshots.access import is_root_admin
 from snapshots.reading import capacity_report as report
 from snapshots.reading import capacity_series as series
-from snapshots.reading.chart_csv import csv_of
 from snapshots.reading.chart_shapes import Series, SeriesChart, TreeMap
 from snapshots.reading.csv_lines import csv_lines
 from snapshots.reading.dashboard import dashboard
@@ -22,7 +21,7 @@ from snapshots.reading.machine_growth import machine_chart
 from snapshots.reading.machine_page import machine_of
 from snapshots.reading.space_map import space_map
 from snapshots.reading.stale import MANY_COLUMNS, OLD_COLUMNS, many_lines, old_lines, stale
-from snapshots.web.answers import signed_in
+from snapshots.web.answers import as_csv, signed_in
 from snapshots.web.forms import uuid_or_none
 
 Chart = SeriesChart | TreeMap
@@ -121,13 +120,6 @@ def stale_machines_csv(request: HttpRequest) -> Any:
 def _streamed(name: str, lines: Iterator[str]) -> StreamingHttpResponse:
     headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
     return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)
-
-
-def as_csv(chart: Chart) -> HttpResponse:
-    """The numbers of a chart as a file."""
-    answer = HttpResponse("".join(csv_of(chart)), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="{chart.key}.csv"'
-    return answer
 
 
 def _charted(

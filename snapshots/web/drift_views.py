@@ -19,7 +19,7 @@ from snapshots.refusals import reason
 from snapshots.services import drift_actions, endpoints, limit_rules, machine_actions
 from snapshots.services import snapshot_rules as rules
 from snapshots.web.answers import accepted, actor_of, by_htmx, done, for_admins, for_root_admins, signed_in, wanted_back
-from snapshots.web.forms import DriftFilterForm, uuid_or_none
+from snapshots.web.forms import AdoptForm, DriftFilterForm, uuid_or_none
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +97,18 @@ def _row(report: DriftReport, found: MachineDrift) -> MachineRow:
     )
 
 
+def _goes_beyond(request: HttpRequest) -> bool:
+    """Whether the person chose to go beyond a limit."""
+    form = AdoptForm(request.POST)
+    return form.is_valid() and bool(form.cleaned_data["exceed_limits"])
+
+
 @signed_in
 @require_POST
 def adopt_snapshot(request: HttpRequest, snapshot_uuid: UUID) -> HttpResponse:
     """Make a VM snapshot made elsewhere ours."""
     page, snapshot = page_of_snapshot(request.user, snapshot_uuid)
-    drift_actions.adopt_snapshot(actor_of(request), snapshot=snapshot)
+    drift_actions.adopt_snapshot(actor_of(request), snapshot=snapshot, exceed_limits=_goes_beyond(request))
     back = f"{reverse('machine', args=[page.machine.uuid])}?snapshot={snapshot_uuid}"
     return done(request, f"“{snapshot.name}” is adopted: it counts as taken here.", wanted_back(request, back))
 
@@ -112,7 +118,8 @@ def adopt_snapshot(request: HttpRequest, snapshot_uuid: UUID) -> HttpResponse:
 def adopt_machine(request: HttpRequest, machine_uuid: UUID) -> HttpResponse:
     """Make all VM snapshots of a machine that were made elsewhere ours."""
     machine, _ = machine_of(request.user, machine_uuid)
-    adopted = len(drift_actions.adopt_machine(actor_of(request), machine=machine))
+    exceed = _goes_beyond(request)
+    adopted = len(drift_actions.adopt_machine(actor_of(request), machine=machine, exceed_limits=exceed))
     said = f"{adopted} VM snapshot{'' if adopted == 1 else 's'} of {machine.name} adopted."
     return done(request, said, wanted_back(request, reverse("machine", args=[machine_uuid])))
 

@@ -227,6 +227,12 @@ class DriftFilterForm(forms.Form):
         )
 
 
+class AdoptForm(forms.Form):
+    """What is chosen when VM snapshots made elsewhere are adopted."""
+
+    exceed_limits = forms.BooleanField(required=False)
+
+
 class UsageForm(forms.Form):
     """What of one's usage is asked for, from the address. What makes no sense is passed over."""
 

@@ -42,6 +42,11 @@ class InTheWay:
         """The refusal, unless the person may go beyond."""
         return None if self.may_exceed else self.refusal
 
+    @property
+    def beyond(self) -> str:
+        """The refusal in words, if the person may go beyond."""
+        return self.why_not if self.may_exceed else ""
+
 
 def in_the_way(page: MachinePage, wanted: Wanted) -> InTheWay:
     """What the limits say to this on the machine. No query while it fits."""

@@ -10,7 +10,6 @@ from snapshots.choices import PowerState
 from snapshots.models import VMSnapshot, Volume
 from snapshots.reading.machine_page import MachinePage
 from snapshots.refusals import Refusal, VMBusy, reason
-from snapshots.services import limit_rules
 from snapshots.services import snapshot_rules as rules
 from snapshots.web.limit_rows import in_the_way
 
@@ -22,7 +21,8 @@ BUSY_ID = "busy-words"
 @dataclass(frozen=True, slots=True)
 class Offer:
     """One button. `why_not` is empty when it can be used; `effect` says what it does. `at_once`: it opens no dialog.
-    `reason_id` is the id of the element on the page that holds `why_not`."""
+    `reason_id` is the id of the element on the page that holds `why_not`. `beyond` tells of a limit that this person may go
+    beyond by saying so."""
 
     key: str
     label: str
@@ -33,6 +33,7 @@ class Offer:
     at_once: bool = False
     danger: bool = False
     reason_id: str = ""
+    beyond: str = ""
 
     @property
     def says_why_itself(self) -> bool:
@@ -107,12 +108,11 @@ def drift_offers(page: MachinePage) -> list[Offer]:
     """What is offered beside the notices about the machine: adopt everything made elsewhere, consolidate its disks."""
     machine, offers = page.machine, []
     if len(page.waiting) > 1:
-        refusal = rules.why_not_adopt_all(machine, page.waiting) or limit_rules.why_not_another(
-            machine, page.room, page.adoption_of(page.waiting)
-        )
-        address = reverse("adopt_machine", args=[machine.uuid])
+        limit = in_the_way(page, page.adoption_of(page.waiting))
+        refusal = rules.why_not_adopt_all(machine, page.waiting) or limit.stops
+        address, label = reverse("adopt_machine", args=[machine.uuid]), f"Adopt all {len(page.waiting)}"
         offers.append(
-            Offer("adopt-all", f"Adopt all {len(page.waiting)}", "adopt", address, _reason(page, refusal), at_once=True)
+            Offer("adopt-all", label, "adopt", address, _reason(page, refusal), at_once=True, beyond=limit.beyond)
         )
     if machine.needs_consolidation:
         refusal = rules.why_not_consolidate(machine, page.busy)
@@ -146,9 +146,8 @@ def _of_drift(page: MachinePage, snapshot: VMSnapshot) -> list[Offer]:
             )
         ]
     if not snapshot.counts:
-        refusal = rules.why_not_adopt(page.machine, snapshot) or limit_rules.why_not_another(
-            page.machine, page.room, page.adoption_of([snapshot])
-        )
+        limit = in_the_way(page, page.adoption_of([snapshot]))
+        refusal = rules.why_not_adopt(page.machine, snapshot) or limit.stops
         return [
             Offer(
                 "adopt",
@@ -158,6 +157,7 @@ def _of_drift(page: MachinePage, snapshot: VMSnapshot) -> list[Offer]:
                 _reason(page, refusal),
                 "It counts as taken here from now on. The hypervisor is not touched.",
                 at_once=True,
+                beyond=limit.beyond,
             )
         ]
     return []

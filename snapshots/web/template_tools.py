@@ -120,6 +120,7 @@ EVENT_VERBS = {
     "current": "the machine stands here now",
     "removed_elsewhere": "removed outside this product",
     "left_unadopted": "not adopted",
+    "not_expired": "too old, and stays",
     "privileges_missing": "privileges are missing",
     "privileges_complete": "no privilege is missing",
     "insecure": "its certificate is not checked",

@@ -1,4 +1,4 @@
-"""The usage page's charts: which numbers stand in which of them, and where their labels lead."""
+"""The usage page's charts: which numbers stand in which of them, where their labels lead, and where they are as CSV."""
 
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -33,7 +33,7 @@ def charts(page: UsagePage) -> list[SeriesChart]:
     if page.account is None or page.month is None:
         return []
     name, month = page.account.name, month_words(page.month)
-    csv = address(page, "usage_csv", page.month, page.machine)
+    csv = f"{address(page, month=page.month, machine=page.machine)}&csv="
     of = f" of {page.machine.name}" if page.machine else ""
     return [
         _chart(
@@ -44,7 +44,7 @@ def charts(page: UsagePage) -> list[SeriesChart]:
             [month_words(month) for month in page.months],
             list(page.months.values()),
             [address(page, month=month) for month in page.months],
-            address(page, "usage_csv"),
+            csv,
         ),
         _of_things(
             "by-machine",
@@ -98,4 +98,4 @@ def _chart(
         waiting = [use.open_primary.allocated // HOUR for use in uses]
         series.append(Series("Estimated, not billed yet", waiting, "other", "bar"))
     series.append(Series("Measured", [use.all_primary.measured // HOUR for use in uses], "measured", "line"))
-    return SeriesChart(key, title, about, "byte-hours", head, labels, series, addresses=addresses, csv=csv)
+    return SeriesChart(key, title, about, "byte-hours", head, labels, series, addresses=addresses, csv=csv + key)

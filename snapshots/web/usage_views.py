@@ -1,4 +1,4 @@
-"""The page of one's own usage, and the same as CSV."""
+"""The page of one's own usage, with the numbers of each chart as CSV, and the records behind it as CSV."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from snapshots.reading.csv_lines import csv_lines
 from snapshots.reading.rest_lists import with_periods
 from snapshots.reading.usage_page import UsagePage, Use, month_records, usage_page
 from snapshots.reading.usage_table import COLUMNS, usage_line
-from snapshots.web.answers import signed_in
+from snapshots.web.answers import as_csv, signed_in
 from snapshots.web.forms import UsageForm
 from snapshots.web.usage_charts import address, charts, month_words
 
@@ -20,9 +20,12 @@ CHUNK = 2000
 @signed_in
 @require_GET
 def show_usage(request: HttpRequest) -> HttpResponse:
-    """What an account used, by month, machine and VM snapshot."""
+    """What an account used, by month, machine and VM snapshot. With `?csv=` and a chart's key: its numbers."""
     page = usage_page(request.user, UsageForm(request.GET).query)
     drawn = [] if page.is_empty else charts(page)
+    for chart in drawn:
+        if request.GET.get("csv") == chart.key:
+            return as_csv(chart)
     context = {
         "page": page,
         "month_words": month_words(page.month) if page.month else "",
@@ -30,7 +33,7 @@ def show_usage(request: HttpRequest) -> HttpResponse:
         "charts": drawn,
         "machines": [(machine, address(page, month=page.month, machine=machine)) for machine in page.machines],
         "whole_month": address(page, month=page.month),
-        "csv": address(page, "usage_csv", page.month, page.machine),
+        "records": address(page, "usage_csv", page.month, page.machine),
         "everything": address(page, "usage_csv"),
         "open_use": _open(page),
     }

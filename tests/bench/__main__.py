@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--no-lab", action="store_true", help="nothing that needs real machines")
     parser.add_argument(
         "--only",
-        choices=("pages", "capacity", "syncs", "snapshots", "usage", *BROKERS),
+        choices=("pages", "limits", "capacity", "syncs", "snapshots", "usage", *BROKERS),
         help="one part; a broker: snapshots over that one",
     )
     options = parser.parse_args()
@@ -49,11 +49,22 @@ def main() -> int:
 
 def _measure(report: "Report", options: argparse.Namespace) -> bool:
     """All that was asked for, printed as it comes. Whether a process of its own missed a bar."""
-    from tests.bench import capacity, pages, snapshots_of_real_machines, syncs, usage_events, very_many_rows
+    from tests.bench import (
+        capacity,
+        limit_check,
+        pages,
+        snapshots_of_real_machines,
+        syncs,
+        usage_events,
+        very_many_rows,
+    )
 
     missed = False
     if options.only in (None, "pages"):
         pages.measure(report)
+        report.print()
+    if options.only in (None, "limits"):
+        limit_check.measure(report)
         report.print()
     if options.only == "capacity":
         capacity.measure(report)

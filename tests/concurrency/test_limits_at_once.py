@@ -43,3 +43,35 @@ def test_moving_an_account_while_its_machines_are_snapshotted_leaves_whole_books
     installation.at_once(limit_deeds.do, *calls, *moves)
     assert len(installation.ask(deeds.active_jobs, cloud)) == 12
     assert installation.ask(limit_deeds.wrong_books) == []
+
+
+def test_moving_an_account_while_machines_are_handed_to_it_and_taken_away_bills_them_where_it_is(installation):
+    cloud = installation.ask(deeds.build, 5)
+    installation.ask(limit_deeds.limit_account_of, cloud, 100)
+    for number in range(5):
+        installation.ask(deeds.done, "create", cloud, "one", f"m{number}")
+    for times in (8, 9, 8):
+        hands = [("hand_about", cloud, f"m{number}", times) for number in range(4)]
+        installation.at_once(limit_deeds.do, *hands, *[("move_account_about", cloud, 6)] * 2)
+        # What is billed names the domain in which the account is now.
+        assert installation.ask(limit_deeds.wrong_books) == []
+
+
+def test_accounts_that_are_opened_below_a_domain_while_it_moves_are_booked_above_where_it_is(installation):
+    cloud = installation.ask(deeds.build, 6)
+    installation.ask(limit_deeds.limit_account_of, cloud, 100)
+    for number in range(6):
+        installation.ask(deeds.done, "create", cloud, "one", f"m{number}")
+    opened = [("open_accounts", cloud, [f"m{number}", f"m{number + 1}"]) for number in (0, 2, 4)]
+    installation.at_once(limit_deeds.do, *opened, ("move_domain_about", cloud, 12))
+    assert installation.ask(limit_deeds.wrong_books) == []
+
+
+def test_a_domain_that_is_deleted_while_an_account_moves_into_it_ends_one_of_the_two(installation):
+    cloud = installation.ask(deeds.build, 1)
+    installation.ask(limit_deeds.limit_account_of, cloud, 100)
+    for _ in range(10):
+        installation.ask(limit_deeds.doom, cloud)
+        answers = installation.at_once(limit_deeds.move_or_delete, ("move", cloud), ("delete", cloud))
+        assert answers in (["done", "invalid_state"], ["not_found", "done"])
+    assert installation.ask(limit_deeds.wrong_books) == []

@@ -11,6 +11,7 @@ from snapshots.access import SYSTEM
 from snapshots.choices import JobState, LimitKind, Trigger
 from snapshots.models import Account, Domain, Event, Job, VirtualMachine, VMSnapshot
 from snapshots.reading.machine_page import machine_page
+from snapshots.refusals import InvalidState
 from snapshots.services import expiry
 from snapshots.services.drift_actions import adopt_machine
 from snapshots.services.expiry import expire_snapshots
@@ -121,20 +122,60 @@ def test_one_that_fails_holds_up_neither_other_machines_nor_those_after_it(peopl
     assert failed in [job.snapshot_name for day in (3.5, 3.6) for job in pass_of(day)]
 
 
-def test_an_error_of_ours_ends_no_pass(people, web, db_machine, monkeypatch):
-    take(web, "one", memory=False)
-    take(db_machine, "two")
-    keep(people.acme, 1)
+@pytest.fixture
+def first_stays(monkeypatch):
+    """A function: asking for the deletion of what is called "first" ends in this exception."""
     ask = request_delete
 
-    def breaks_once(actor, *, snapshot):
-        if snapshot.name == "one":
-            raise RuntimeError("broken")
-        return ask(actor, snapshot=snapshot)
+    def make(error):
+        def ask_for(actor, *, snapshot):
+            if snapshot.name == "first":
+                raise error
+            return ask(actor, snapshot=snapshot)
 
-    monkeypatch.setattr(expiry, "request_delete", breaks_once)
-    assert [job.snapshot_name for job in pass_of(2)] == ["two"]
-    assert not Job.objects.filter(snapshot_name="one", state="queued").exists()
+        monkeypatch.setattr(expiry, "request_delete", ask_for)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (InvalidState("Its disk is in use."), "It is too old, and stays. Its disk is in use."),
+        (RuntimeError("broken"), "It is too old, and stays. An error in VMSnap; the log has the details."),
+    ],
+)
+def test_one_that_cannot_be_asked_for_lets_the_next_of_its_machine_go_and_is_told_of_once(
+    people, web, db_machine, first_stays, error, told
+):
+    for name in ("first", "second", "third"):
+        take(web, name, memory=False)
+    take(db_machine, "other")
+    keep(people.acme, 1)
+    first_stays(error)
+    asked = [{job.snapshot_name for job in pass_of(day)} for day in (2, 2.1, 2.2)]
+    assert asked == [{"second", "other"}, {"third"}, set()]
+    event = Event.objects.get(action=expiry.STAYS)
+    assert (event.snapshot_name, event.machine_name, event.level, event.detail) == ("first", "web", "warning", told)
+    assert not Job.objects.filter(snapshot_name="first", state="queued").exists()
+
+
+def test_an_error_of_ours_is_logged_once(people, web, first_stays, caplog):
+    take(web, "first", memory=False)
+    keep(people.acme, 1)
+    first_stays(RuntimeError("broken"))
+    assert [pass_of(day) for day in (2, 2.1)] == [[], []]
+    assert [record.exc_info[0] for record in caplog.records if record.name == expiry.log.name] == [RuntimeError]
+
+
+def test_a_machine_that_can_delete_none_is_told_of_once_for_all(people, web, monkeypatch):
+    for name in ("one", "two"):
+        take(web, name, memory=False)
+    keep(people.acme, 1)
+    able = web.capabilities | {"delete": {"allowed": False, "reason": "Not here."}}
+    VirtualMachine.objects.filter(pk=web.pk).update(capabilities=able)
+    assert [pass_of(day) for day in (2, 2.1)] == [[], []]
+    assert Event.objects.filter(action=expiry.STAYS).count() == 1
 
 
 def test_what_is_not_ours_or_lost_or_nobodys_is_not_touched(people, web, cloud, settings):

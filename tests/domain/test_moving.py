@@ -6,7 +6,7 @@ import pytest
 from hypervisors.drivers.simulated.world import World
 from snapshots.access import SYSTEM
 from snapshots.choices import LimitKind, Role, UsageChange
-from snapshots.models import Event, Limit, LimitUse, UsageEvent
+from snapshots.models import Domain, Event, Limit, LimitUse, UsageEvent
 from snapshots.services import moving, tenancy
 from snapshots.services.book_check import check_books
 from snapshots.services.limit_setting import set_limit
@@ -113,6 +113,20 @@ def test_admins_of_both_domains_move_an_account_and_nobody_else(people):
         "not_found",
         lambda: moving.move_account(acting(people.charlie), account=people.acme, domain=people.elsewhere),
     )
+
+
+def test_nothing_is_moved_into_or_made_in_a_domain_that_was_deleted_meanwhile(people, root):
+    gone = domain("gone", people.organisation)
+    tenancy.delete_domain(SYSTEM, domain=Domain.objects.get(pk=gone.pk))
+    for ask in (
+        lambda: moving.move_account(root, account=people.acme, domain=gone),
+        lambda: moving.move_domain(root, domain=people.elsewhere, parent=gone),
+        lambda: moving.move_domain(root, domain=gone, parent=None),
+        lambda: tenancy.create_account(root, name="late", domain=gone),
+        lambda: tenancy.create_domain(root, name="late", parent=gone),
+        lambda: tenancy.delete_domain(root, domain=gone),
+    ):
+        assert_refused(NO_WORLD, "not_found", ask)
 
 
 def test_an_account_is_not_moved_beside_its_namesake(people, web, root):

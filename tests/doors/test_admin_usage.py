@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from lxml import html
 
 from snapshots.models import UsagePeriod, UsagePrice, UsageRecord
 from tests.builders import PASSWORD, People
@@ -56,6 +57,34 @@ def test_filters_and_search_narrow_list_and_sum_alike(usage: Line, root: Client)
     assert set(totals(root, "?type__exact=27")) == {"VM snapshot on primary storage"}
     assert totals(root, "?q=db")["VM snapshot on primary storage"]["allocated"] == "24.000"
     assert totals(root, "?q=nothing") == {}
+
+
+@pytest.mark.parametrize("what", ["account", "domain", "machine", "pool"])
+def test_one_account_domain_machine_or_pool_is_chosen_by_its_whole_name_or_its_id(
+    usage: Line, root: Client, what: str
+) -> None:
+    other = Line(**{f"{what}_name": "a & b"}).taken("2026-03-02 12:00")
+    close("2026-03-03 01:00")
+    assert totals(root, f"?{what}=a+%26+b")["VM snapshot"]["records"] == 1
+    assert totals(root, f"?{what}={other.facts[f'{what}_uuid']}")["VM snapshot"]["records"] == 1
+    assert totals(root, f"?{what}=a") == {}
+    assert totals(root, f"?{what}=")["VM snapshot"]["records"] >= 3
+    assert len(exported(root, 0, f"?{what}=a+%26+b").splitlines()) == 3
+
+
+def test_filters_by_name_keep_each_other_and_are_taken_back_by_a_link(usage: Line, root: Client) -> None:
+    page = html.fromstring(root.get(f"{RECORDS}?machine=db&pool=default&type__exact=27&p=1").content)
+    (form,) = page.xpath('//form[.//label[@for="by-machine"]]')
+    assert dict(form.form_values()) == {"machine": "db", "pool": "default", "type__exact": "27"}
+    (link,) = form.xpath(".//a")
+    assert (link.text, link.get("href")) == ("Any machine", "?pool=default&type__exact=27")
+    assert not page.xpath('//form[.//label[@for="by-account"]]//a')
+
+
+def test_the_filters_by_name_ask_for_no_list_of_names(usage: Line, root: Client) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        root.get(RECORDS)
+    assert not [query["sql"] for query in queries if "DISTINCT" in query["sql"] and "_name" in query["sql"]]
 
 
 def test_sums_leave_64_bits_without_a_fault(people: People, root: Client) -> None:

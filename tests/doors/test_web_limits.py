@@ -120,6 +120,43 @@ def test_a_safety_snapshot_beyond_the_limit_is_an_admins_choice(
     assert Event.objects.filter(action="limits.exceeded", user=people.dora).count() == 1
 
 
+@pytest.mark.parametrize("key", ["adopt", "adopt-all"])
+def test_adopting_beyond_the_limit_is_an_admins_choice(
+    people: People, web: VirtualMachine, cloud: Cloud, settings: object, key: str
+) -> None:
+    for name in ("one", "two"):
+        cloud.world.take_elsewhere(web.native_id, name)
+    cloud.sync()
+    limit(people.acme, 0)
+    address = f"/machines/{web.uuid}/?snapshot={VMSnapshot.objects.get(name='one').uuid}"
+    dora, alice = Browser(people.dora), Browser(people.alice)
+    assert dora.get(address).offer(key).get("aria-disabled") == "true"
+    settings.ADMINS_MAY_EXCEED_LIMITS = True  # type: ignore[attr-defined]  # pytest-django's wrapper
+    assert alice.get(address).offer(key).get("aria-disabled") == "true"
+    page = dora.get(address)
+    form = page.offer(key).getparent()
+    (box,) = form.xpath('.//input[@name="exceed_limits"]')
+    assert box.get("checked") is None
+    assert "The account acme has 0 VM snapshots and may have 0" in words(page.one(f'//*[@id="exceed-effect-{key}"]'))
+    assert alice.post(form.get("action"), {"exceed_limits": "on"}).status == 409
+    assert dora.post(form.get("action"), {}).status == 409
+    assert VMSnapshot.objects.filter(adopted_at__isnull=False).count() == 0
+    assert dora.post(form.get("action"), {"exceed_limits": "on"}).status == 302
+    assert VMSnapshot.objects.filter(adopted_at__isnull=False).count() == (1 if key == "adopt" else 2)
+    assert Event.objects.get(action="limits.exceeded").user == people.dora
+
+
+def test_adopting_what_has_room_asks_for_no_choice(
+    people: People, web: VirtualMachine, cloud: Cloud, settings: object
+) -> None:
+    cloud.world.take_elsewhere(web.native_id, "one")
+    cloud.sync()
+    limit(people.acme, 1)
+    settings.ADMINS_MAY_EXCEED_LIMITS = True  # type: ignore[attr-defined]  # pytest-django's wrapper
+    page = Browser(people.dora).get(f"/machines/{web.uuid}/?snapshot={VMSnapshot.objects.get(name='one').uuid}")
+    assert not page.offer("adopt").getparent().xpath(".//input[@name='exceed_limits']")
+
+
 def test_what_was_made_elsewhere_and_has_no_room_says_so(people: People, web: VirtualMachine, cloud: Cloud) -> None:
     for name in ("one", "two"):
         cloud.world.take_elsewhere(web.native_id, name, memory=True)

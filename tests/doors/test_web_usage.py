@@ -250,6 +250,46 @@ def test_csv_holds_the_records_behind_the_page(web: Line, people: People) -> Non
     assert total * HOUR == int(total * HOUR)
 
 
+@pytest.mark.parametrize("chart", ["by-month", "by-machine", "by-snapshot"])
+def test_each_charts_numbers_come_as_csv(web: Line, people: People, chart: str) -> None:
+    page = look(people.alice)
+    drawn = numbers(page, chart)
+    path = page.one(f'//figure[@aria-labelledby="{chart}-title"]//a[@download]').get("href")
+    answer = look(people.alice, path)
+    head, *rows = csv.reader(io.StringIO(answer.source))
+    assert head[1:] == [f"{series['name']} (byte-hours)" for series in drawn["series"]]
+    assert [row[0] for row in rows] == drawn["labels"]
+    assert [[int(cell) for cell in row[1:]] for row in rows] == [
+        list(values) for values in zip(*(series["values"] for series in drawn["series"]), strict=True)
+    ]
+    assert look(people.charlie, path).status == 404
+
+
+def test_the_numbers_are_those_of_the_month_and_the_machine_that_are_shown(web: Line, people: People) -> None:
+    link = look(people.alice).one('//section[@aria-labelledby="machines-title"]//a[bdi="db"]').get("href")
+    path = look(people.alice, link).one('//figure[@aria-labelledby="by-snapshot-title"]//a[@download]').get("href")
+    assert [row[0] for row in csv.reader(io.StringIO(look(people.alice, path).source))] == ["VM snapshot", "of db"]
+
+
+def test_what_is_billed_in_a_period_of_two_months_is_everywhere_in_the_month_in_which_it_began(
+    people: People, settings: Any
+) -> None:
+    line_of(people.acme, machine_name="early").taken("2026-03-01 02:00").deleted("2026-03-01 09:00")
+    line_of(people.acme, machine_name="late").taken("2026-03-01 06:00").deleted("2026-03-01 16:00")
+    close("2026-03-15 00:30")
+    # A day of UTC, which in this zone begins in February.
+    settings.USAGE_TIME_ZONE = "America/New_York"
+    march = look(people.alice)
+    assert [row[:2] for row in table(march, "months")] == [["Mar 2026", "10 hours"], ["Feb 2026", "7 hours"]]
+    assert [row[:2] for row in table(march, "machines")] == [["late no longer yours", "10 hours"]]
+    february = f"account={people.acme.uuid}&month=2026-02"
+    assert [row[:2] for row in table(look(people.alice, f"/usage/?{february}"), "machines")] == [
+        ["early no longer yours", "7 hours"]
+    ]
+    records = read(people.alice, f"/usage/records.csv?{february}")
+    assert {row["virtual_machine_name"] for row in records} == {"early"}
+
+
 def test_the_page_costs_the_same_however_much_was_used(web: Line, people: People) -> None:
     counts = []
     for _ in range(2):
