@@ -5,6 +5,8 @@ demo share one process and one demo. These, and others that mostly wait for prog
 is short, and no process waits long for the last file of another.
 """
 
+from collections.abc import Generator
+
 import pytest
 
 DEMO = "demo"
@@ -12,11 +14,14 @@ MOSTLY_WAIT = ("browser", "commands", "system", "lab", "readme", "concurrency", 
 """Folders, the longest first."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put each test into the group of its file, and the groups that take long before the others."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Put each test into the group of its file, before pytest-xdist reads the groups; and the groups that take long before
+    the others, after pytest-randomly has shuffled all."""
     with_demo = {item.path for item in items if "product" in getattr(item, "fixturenames", ())}
     for item in items:
         item.add_marker(pytest.mark.xdist_group(DEMO if item.path in with_demo else str(item.path)))
+    yield
     # A stable order: within a group tests stay as they came, shuffled.
     items.sort(key=lambda item: (item.path not in with_demo, _place(item)))
 
