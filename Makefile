@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 # Who gets which tests says tests/sharing_out.py. Three processes also on two cores: much of the time is waiting.
-SHARED_OUT := -n 3 --dist loadgroup --no-loadscope-reorder
+SHARED_OUT := -n 3 --dist loadfile --no-loadscope-reorder
 PYTEST := $(PYTHON) -m pytest $(SHARED_OUT)
 UV_COMPILE := .venv/bin/uv pip compile --universal --generate-hashes --no-header --quiet
 
