@@ -33,7 +33,7 @@ PEOPLE = {
     "bob": "operator of the account Accounting",
 }
 # How many VM snapshots they may have, so that there is something to see of limits. Far more than a demo takes.
-LIMITS = {"Web shop": 60, "Build farm": 60, "Accounting": 60}
+LIMITS = {"Web shop": 60, "Build farm": 60}
 LIMIT_OF_ROOT = 150
 PRICE = PriceTerms(
     type=UsageType.VM_SNAPSHOT_ON_PRIMARY,
