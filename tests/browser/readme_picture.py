@@ -42,20 +42,21 @@ class Rest:
         self._base = f"{product.address}/api/v1"
         self._token = product.manage("create_token", "alice")
 
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """GET, or POST when there is a body."""
+    def ask(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> dict[str, Any]:
+        """GET, or POST when there is a body, unless another method is named."""
         asked = urllib.request.Request(  # noqa: S310  # our own address
             self._base + path,
             data=None if body is None else json.dumps(body).encode(),
+            method=method,
             headers={"Authorization": f"Token {self._token}", "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310  # our own address
             told: dict[str, Any] = json.load(answer)
         return told
 
-    def carry_out(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """POST an action and wait for its job, which must succeed."""
-        job = self.ask(path, body)
+    def carry_out(self, path: str, body: dict[str, Any] | None, method: str = "POST") -> dict[str, Any]:
+        """Ask for an action and wait for its job, which must succeed."""
+        job = self.ask(path, body, method)
         until = time.monotonic() + JOB_SECONDS
         while job["state"] in ("queued", "running"):
             assert time.monotonic() < until, job

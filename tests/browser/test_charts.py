@@ -2,6 +2,7 @@
 nobody. What the console says, blocked styles among it, fails each test (`sign_in`)."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import expect
@@ -14,14 +15,16 @@ pytestmark = [pytest.mark.browser, pytest.mark.lab]
 
 
 @pytest.fixture(scope="module")
-def pool(product) -> str:
-    """The page of a pool with a machine that has a VM snapshot, after a tick of the samples."""
+def pool(product) -> Iterator[str]:
+    """The page of a pool with a machine that has a VM snapshot, after a tick of the samples. The VM snapshot goes again:
+    other tests look at the same machine."""
     rest = Rest(product)
     machine = rest.ask("/virtual-machines/?name=web-1")["results"][0]["id"]
-    rest.carry_out(f"/virtual-machines/{machine}/snapshots/", {"name": "charted", "memory": True})
+    taken = rest.carry_out(f"/virtual-machines/{machine}/snapshots/", {"name": "charted", "memory": True})
     product.manage("shell", "-c", "from snapshots.services.capacity_samples import sample; sample()")
     found = rest.ask(f"/volumes/?virtual_machine={machine}")["results"][0]["storage_pool"]
-    return f"/capacity/pools/{found}/?range=day"
+    yield f"/capacity/pools/{found}/?range=day"
+    rest.carry_out(f"/snapshots/{taken['snapshot']}/", None, "DELETE")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
