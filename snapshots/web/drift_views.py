@@ -4,6 +4,7 @@ removed snapshots left behind."""
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -32,13 +33,15 @@ class SnapshotRow:
 
 @dataclass(frozen=True, slots=True)
 class MachineRow:
-    """A machine that differs. `why_not_all` is why not everything made elsewhere on it can be adopted at once."""
+    """A machine that differs. `why_not_all` is why not everything made elsewhere on it can be adopted at once. `full`: a
+    limit stands in the way of adopting, and this installation lets admins go beyond it, which the machine's page offers."""
 
     found: MachineDrift
     made_elsewhere: list[SnapshotRow]
     lost: list[SnapshotRow]
     why_not_all: str
     why_not_sync: str
+    full: bool
 
 
 @for_admins
@@ -94,6 +97,7 @@ def _row(report: DriftReport, found: MachineDrift) -> MachineRow:
         lost=[SnapshotRow(row, reason(rules.why_not_acknowledge(row, busy))) for row in found.lost],
         why_not_all=reason(waiting or full_for_all),
         why_not_sync=reason(rules.why_not_sync(machine, busy)),
+        full=bool(found.made_elsewhere and full_for_all) and settings.ADMINS_MAY_EXCEED_LIMITS,
     )
 
 

@@ -280,6 +280,11 @@ def test_the_report_says_beforehand_what_cannot_be_done(
         assert button.get("aria-disabled") == "true"
         assert reason in words(page.one(f'//*[@id="{button.get("aria-describedby")}"]'))
     assert page.one('//button[@aria-label="Adopt nightly"]').getparent().get("method") == "post"
+    assert "may go beyond it" not in page.text
+    monkeypatch.setattr(django_settings, "ADMINS_MAY_EXCEED_LIMITS", True)
+    hint = Browser(people.dora).get("/drift/").one('//p[@class="hint"]')
+    assert words(hint) == "Whoever administers what the limit is for may go beyond it, on the page of web ."
+    assert hint.find("a").get("href") == machine_page(drifted.machine("web"))
 
 
 def test_of_very_many_only_the_first_are_listed_with_the_way_to_the_others(people: People) -> None:
