@@ -6,6 +6,7 @@ what people changed since stays changed.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -33,8 +34,8 @@ PEOPLE = {
     "bob": "operator of the account Accounting",
 }
 # How many VM snapshots they may have, so that there is something to see of limits. Far more than a demo takes.
-LIMITS = {"Web shop": 60, "Build farm": 60}
-LIMIT_OF_ROOT = 150
+LIMITS_OF_DOMAINS = {ROOT: 150, "Engineering": 100}
+LIMITS_OF_ACCOUNTS = {"Web shop": 60, "Build farm": 60}
 PRICE = PriceTerms(
     type=UsageType.VM_SNAPSHOT_ON_PRIMARY,
     unit=PriceUnit.ALLOCATED,
@@ -82,11 +83,15 @@ def seed_people(password: str, *, reset: bool) -> Seeded:
             case "bob":
                 tenancy.grant_role(SYSTEM, user=user, role=Role.OPERATOR, account=accounts["Accounting"])
     if is_new:
-        limit_setting.set_limit(SYSTEM, on=root, kind=LimitKind.SNAPSHOTS, value=LIMIT_OF_ROOT)
-        for name, most in LIMITS.items():
-            limit_setting.set_limit(SYSTEM, on=accounts[name], kind=LimitKind.SNAPSHOTS, value=most)
+        _set_limits({ROOT: root, **domains}, LIMITS_OF_DOMAINS)
+        _set_limits(accounts, LIMITS_OF_ACCOUNTS)
         set_price(SYSTEM, PRICE)
     return Seeded(made=made)
+
+
+def _set_limits(places: Mapping[str, Account | Domain], limits: Mapping[str, int]) -> None:
+    for name, most in limits.items():
+        limit_setting.set_limit(SYSTEM, on=places[name], kind=LimitKind.SNAPSHOTS, value=most)
 
 
 def _domain(name: str, parent: Domain | None) -> Domain:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from pytest_django import Settings
 
 from snapshots.access import SYSTEM, is_root_admin, operable_accounts, visible_machines
 from snapshots.choices import LimitKind
@@ -16,7 +17,7 @@ from snapshots.services import demo_seed, limit_setting, tenancy
 
 
 @pytest.fixture(autouse=True)
-def own_folder(settings: Any, tmp_path: Path) -> Path:
+def own_folder(settings: Settings, tmp_path: Path) -> Path:
     settings.DATA_DIR = tmp_path
     settings.DEMO_PASSWORD = ""
     return tmp_path
@@ -55,7 +56,10 @@ def test_the_people_of_the_demo_have_their_roles_and_machines() -> None:
 def test_the_accounts_begin_with_limits_and_usage_with_a_price_and_both_stay_as_people_set_them() -> None:
     seed()
     limits = Limit.objects.filter(kind=LimitKind.SNAPSHOTS)
-    assert dict(limits.values_list("account__name", "value")) == {**demo_seed.LIMITS, None: demo_seed.LIMIT_OF_ROOT}
+    of_accounts = limits.filter(domain=None).values_list("account__name", "value")
+    assert dict(of_accounts) == demo_seed.LIMITS_OF_ACCOUNTS
+    of_domains = limits.filter(account=None).values_list("domain__name", "value")
+    assert dict(of_domains) == demo_seed.LIMITS_OF_DOMAINS
     assert UsagePrice.objects.get().currency == "EUR"
     shop = Account.objects.get(name="Web shop")
     limit_setting.set_limit(SYSTEM, on=shop, kind=LimitKind.SNAPSHOTS, value=None)
@@ -78,7 +82,7 @@ def test_the_password_is_made_once_told_again_and_kept_closed_and_hashed(own_fol
 
 
 @pytest.mark.django_db
-def test_a_given_password_is_used_at_every_start_and_not_written_down(own_folder: Path, settings: Any) -> None:
+def test_a_given_password_is_used_at_every_start_and_not_written_down(own_folder: Path, settings: Settings) -> None:
     settings.DEMO_PASSWORD = "demo"
     seed()
     assert not (own_folder / "demo_password").exists()
