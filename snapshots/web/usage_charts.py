@@ -97,5 +97,5 @@ def _chart(
     if any(not use.open_primary.is_nothing for use in uses):
         waiting = [use.open_primary.allocated // HOUR for use in uses]
         series.append(Series("Estimated, not billed yet", waiting, "other", "bar"))
-    series.append(Series("Measured", [use.all_primary.measured // HOUR for use in uses], "measured", "line"))
+    series.append(Series("Measured", [use.all_primary.measured // HOUR for use in uses], "measured", "mark"))
     return SeriesChart(key, title, about, "byte-hours", head, labels, series, addresses=addresses, csv=csv + key)
