@@ -2,12 +2,12 @@
 
 import hashlib
 import io
-from typing import Any
 
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
+from pytest_django import Settings
 
 from hypervisors.connections import login_for, open_driver
 from hypervisors.encrypted_text import CredentialKeyMissing, UnreadableSecret
@@ -28,14 +28,14 @@ def stored() -> list[str]:
 
 
 @pytest.fixture
-def two_endpoints(db: None, settings: Any) -> None:
+def two_endpoints(db: None, settings: Settings) -> None:
     """One with a login and one without, written with the key `old`."""
     settings.CREDENTIAL_KEY_DIGESTS = keys("old")
     endpoints.add_endpoint(SYSTEM, name="a", kind="simulated", address="a", username="u", password="pässword")
     endpoints.add_endpoint(SYSTEM, name="b", kind="simulated", address="b")
 
 
-def test_after_the_rotation_the_old_key_is_not_needed(two_endpoints: None, settings: Any) -> None:
+def test_after_the_rotation_the_old_key_is_not_needed(two_endpoints: None, settings: Settings) -> None:
     before = stored()
     settings.CREDENTIAL_KEY_DIGESTS = keys("new", "old")
     out = io.StringIO()
@@ -47,7 +47,7 @@ def test_after_the_rotation_the_old_key_is_not_needed(two_endpoints: None, setti
     assert str(Hypervisor.objects.get(name="a").password) == "pässword"
 
 
-def test_a_missing_key_is_named_and_nothing_is_changed(two_endpoints: None, settings: Any) -> None:
+def test_a_missing_key_is_named_and_nothing_is_changed(two_endpoints: None, settings: Settings) -> None:
     endpoints.add_endpoint(SYSTEM, name="c", kind="simulated", address="c", password="kept")
     settings.CREDENTIAL_KEY_DIGESTS = keys("third")
     endpoints.add_endpoint(SYSTEM, name="d", kind="simulated", address="d", password="readable")
@@ -63,7 +63,7 @@ def test_the_password_does_not_stand_in_the_database_as_it_was_typed(two_endpoin
     assert "pässword" not in "".join(stored())
 
 
-def test_a_login_that_no_key_opens_stops_its_use_and_not_its_row(two_endpoints: None, settings: Any) -> None:
+def test_a_login_that_no_key_opens_stops_its_use_and_not_its_row(two_endpoints: None, settings: Settings) -> None:
     before = stored()
     settings.CREDENTIAL_KEY_DIGESTS = keys("other")
     row = Hypervisor.objects.get(name="a")

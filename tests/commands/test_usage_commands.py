@@ -9,6 +9,7 @@ import time_machine
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
+from pytest_django import Settings
 
 from snapshots.models import UsagePeriod, UsageRecord
 from tests.usage import GIB, Line, at, close
@@ -58,7 +59,7 @@ def test_a_range_is_proved_by_its_whole_periods_and_the_rest_is_told_by_the_even
     assert said.count("  VM snapshot: 6.000000 hours") == 2
 
 
-def test_times_without_a_zone_are_in_that_of_the_periods(line: Line, settings: Any) -> None:
+def test_times_without_a_zone_are_in_that_of_the_periods(line: Line, settings: Settings) -> None:
     settings.USAGE_TIME_ZONE = "Europe/Berlin"
     close("2026-03-04 00:10")
     assert "2026-03-02 00:00:00 CET" in told("prove_usage", "--from", "2026-03-02")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from pytest_django import Settings
 
 from snapshots.access import SYSTEM
 from snapshots.choices import SampleStep
@@ -97,7 +98,7 @@ def test_a_clock_that_ran_ahead_and_was_put_right_holds_nothing_up(cloud: Cloud)
     assert times(SampleStep.DAY) == [datetime(2028, 2, 28, tzinfo=UTC), *wrong[SampleStep.DAY]]
 
 
-def test_what_is_older_than_it_is_kept_for_goes(cloud: Cloud, settings: Any) -> None:
+def test_what_is_older_than_it_is_kept_for_goes(cloud: Cloud, settings: Settings) -> None:
     settings.CAPACITY_RAW_KEEP_HOURS, settings.CAPACITY_HOURLY_KEEP_DAYS = 2, 2
     settings.CAPACITY_DAILY_KEEP_DAYS = 4
     for hours in range(0, 24 * 7, 6):

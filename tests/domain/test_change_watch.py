@@ -4,12 +4,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import time_machine
 from django.conf import settings
 from django.db import OperationalError
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from hypervisors.connections import open_driver
 from hypervisors.driver import HypervisorDriver
@@ -79,9 +81,9 @@ def test_a_snapshot_made_elsewhere_is_a_row_after_one_turn(cloud: Cloud, watch: 
 
 
 def test_nothing_is_asked_or_written_when_nothing_is_told(
-    cloud: Cloud, watch: ChangeWatch, django_assert_num_queries: object
+    cloud: Cloud, watch: ChangeWatch, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with django_assert_num_queries(0):  # type: ignore[operator]  # the fixture's type is private
+    with django_assert_num_queries(0):
         watch.turn(0)
     assert set(cloud.world.calls()) == {"wait_for_changes"}
 
@@ -213,10 +215,10 @@ def test_a_reading_that_a_job_overtook_is_taken_again(
 ) -> None:
     inner = inventory_sync.machine_identity.place_machines
 
-    def with_a_job_in_between(*arguments: object, **named: object) -> object:
+    def with_a_job_in_between(*arguments: Any, **named: Any) -> object:
         monkeypatch.undo()
         take(web, "ours")
-        return inner(*arguments, **named)  # type: ignore[arg-type]  # passed on as they came
+        return inner(*arguments, **named)
 
     monkeypatch.setattr(inventory_sync.machine_identity, "place_machines", with_a_job_in_between)
     cloud.world.take_elsewhere(web.native_id, "elsewhere")

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import F, Sum
 
 from snapshots.choices import PeriodLength, UsageChange, UsageType
@@ -249,7 +249,8 @@ def test_a_correction_says_which_period_it_corrects_and_by_how_much() -> None:
     line.deleted("2026-03-01 14:00")
     close("2026-03-03 01:00")
     correction = UsageRecord.objects.get(corrects__isnull=False, type=PRIMARY)
-    assert (correction.corrects.start, correction.period.start) == (at("2026-03-01"), at("2026-03-02"))  # type: ignore[union-attr]
+    assert correction.corrects is not None
+    assert (correction.corrects.start, correction.period.start) == (at("2026-03-01"), at("2026-03-02"))
     assert correction.microseconds == -10 * HOUR
     assert byte_hours(correction) == (-10 * GIB, -10 * GIB)
 
@@ -306,9 +307,14 @@ def test_the_database_itself_refuses_to_change_what_is_closed(rows: Any, verb: s
 def test_periods_are_numbered_without_gap_and_cannot_begin_twice() -> None:
     Line().taken("2026-03-01 12:00")
     close("2026-03-04 01:00")
-    assert [period.number for period in UsagePeriod.objects.order_by("start")] == [1, 2, 3]
-    for field in ("number", "start", "end"):
-        assert UsagePeriod._meta.get_field(field).unique  # type: ignore[union-attr]
+    first, *_ = periods = list(UsagePeriod.objects.order_by("start"))
+    assert [period.number for period in periods] == [1, 2, 3]
+    other = {"number": 9, "start": at("2026-05-01"), "end": at("2026-05-02")}
+    for field in other:
+        with pytest.raises(IntegrityError), transaction.atomic():
+            UsagePeriod.objects.create(
+                **(other | {field: getattr(first, field)}), length=first.length, closed_at=first.closed_at
+            )
 
 
 # Names

@@ -4,6 +4,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from hypothesis import given
@@ -134,11 +135,15 @@ def test_a_stay_is_what_each_microsecond_says(entries: list[Entry], one: datetim
     assert {place: stay.estimated for place, stay in stays(entries, start, end, NO_PRICES).items()} == expected
 
 
-def price(billionths: int, since: str, until: str | None = None, **more: object) -> Price:
-    values = {"type": UsageType.VM_SNAPSHOT_ON_PRIMARY, "unit": PriceUnit.ALLOCATED, "pool": None, **more}
-    return Price(
-        billionths=billionths, currency="EUR", valid_from=at(since), valid_until=at(until) if until else None, **values
-    )  # type: ignore[arg-type]
+def price(billionths: int, since: str, until: str | None = None, **more: Any) -> Price:
+    values: dict[str, Any] = {
+        "type": UsageType.VM_SNAPSHOT_ON_PRIMARY,
+        "unit": PriceUnit.ALLOCATED,
+        "pool": None,
+        **more,
+    }
+    valid_until = at(until) if until else None
+    return Price(billionths=billionths, currency="EUR", valid_from=at(since), valid_until=valid_until, **values)
 
 
 def cost_of(prices: list[Price], start: str, end: str) -> int | None:

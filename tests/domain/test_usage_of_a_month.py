@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from pytest_django import Settings
 
 from hypervisors import errors
 from hypervisors.drivers.simulated.world import Disk, Machine
@@ -241,7 +242,7 @@ def expected(seen: list[tuple[datetime, Facts]], end: datetime) -> dict[Any, tup
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_month_is_billed_as_the_trees_looked(seed: int, people: People, settings: Any) -> None:
+def test_a_month_is_billed_as_the_trees_looked(seed: int, people: People, settings: Settings) -> None:
     settings.SNAPSHOTS_PER_MACHINE = 30
     with time_machine.travel(START, tick=False) as clock:
         month = Month(seed, Cloud(MACHINES), people, clock)

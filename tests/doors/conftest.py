@@ -1,9 +1,8 @@
 """What several tests of the admin need: a root admin who is signed in, and jobs that nobody takes."""
 
-from typing import Any
-
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from tests.builders import PASSWORD, People
 
@@ -16,6 +15,6 @@ def root(people: People) -> Client:
 
 
 @pytest.fixture
-def no_worker(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs stay queued: nobody takes them."""
     monkeypatch.setattr("snapshots.services.jobs.send_after_commit", lambda job: None)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from pytest_django import Settings
 
 from hypervisors.models import Hypervisor
 from snapshots.choices import JobAction, JobState
@@ -144,7 +145,9 @@ def test_an_endpoint_that_holds_machines_is_not_removed_and_a_mistake_is(root: C
     assert last_event().action == "hypervisor.removed"
 
 
-def test_an_endpoint_whose_login_no_key_opens_is_shown_and_can_be_given_a_new_one(root: Client, settings: Any) -> None:
+def test_an_endpoint_whose_login_no_key_opens_is_shown_and_can_be_given_a_new_one(
+    root: Client, settings: Settings
+) -> None:
     add(root, Hypervisor, name="host", kind="simulated", address="lab", username="u", password="s3cret!")
     row = Hypervisor.objects.get()
     settings.CREDENTIAL_KEY_DIGESTS = [b"k" * 32]

@@ -3,7 +3,6 @@
 import json
 import uuid
 from datetime import timedelta
-from typing import Any
 
 import pytest
 import time_machine
@@ -11,6 +10,7 @@ from django.core.cache import cache
 from django.test import Client
 from django.urls import URLPattern
 from django.utils import timezone
+from pytest_django import Settings
 from rest_framework.throttling import UserRateThrottle
 
 from snapshots import refusals
@@ -193,7 +193,7 @@ def test_an_action_needs_neither_body_nor_content_type(web: VirtualMachine, peop
     accepted(Caller(people.alice).post(f"virtual-machines/{web.uuid}/stop/", b"", Content_Type=""))
 
 
-def test_a_body_that_is_too_large_is_refused(web: VirtualMachine, people: People, settings: Any) -> None:
+def test_a_body_that_is_too_large_is_refused(web: VirtualMachine, people: People, settings: Settings) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
     body = {"name": "x", "description": "y" * 2000}
     problem(Caller(people.alice).post(f"virtual-machines/{web.uuid}/snapshots/", body), 413, "too_large")

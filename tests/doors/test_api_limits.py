@@ -5,6 +5,7 @@ import uuid
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from snapshots.access import SYSTEM
 from snapshots.choices import LimitKind, TokenScope
@@ -221,8 +222,10 @@ def test_a_refused_take_tells_level_figures_and_who_can_raise_it(people: People,
     }  # fmt: skip
 
 
-def test_an_admin_goes_beyond_by_saying_so(people: People, web: VirtualMachine, cloud: Cloud, settings: object) -> None:
-    settings.ADMINS_MAY_EXCEED_LIMITS = True  # type: ignore[attr-defined]  # pytest-django's wrapper
+def test_an_admin_goes_beyond_by_saying_so(
+    people: People, web: VirtualMachine, cloud: Cloud, settings: Settings
+) -> None:
+    settings.ADMINS_MAY_EXCEED_LIMITS = True
     first = take(web, "first", memory=True)
     cloud.world.take_elsewhere(web.native_id, "theirs")
     cloud.sync()

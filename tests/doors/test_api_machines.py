@@ -3,7 +3,7 @@
 import uuid
 
 import pytest
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from hypervisors.capabilities import Capabilities
 from hypervisors.drivers.simulated.world import Machine, Taken
@@ -214,9 +214,9 @@ def test_a_busy_machine_names_the_job_that_holds_it(web: VirtualMachine, people:
 
 
 def test_the_maximum_of_snapshots_is_told_with_its_numbers(
-    web: VirtualMachine, people: People, settings: object
+    web: VirtualMachine, people: People, settings: Settings
 ) -> None:
-    settings.SNAPSHOTS_PER_MACHINE = 1  # type: ignore[attr-defined]  # pytest-django's wrapper
+    settings.SNAPSHOTS_PER_MACHINE = 1
     take(web, "one")
     refusal = problem(Caller(people.alice).post(at(web, "snapshots/"), {"name": "two"}), 409, "limit_exceeded")
     assert (refusal["level"], refusal["limit"], refusal["used"]) == ("machine", 1, 1)

@@ -9,6 +9,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.test import Client
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from snapshots.access import SYSTEM
 from snapshots.choices import JobAction
@@ -42,13 +43,17 @@ def test_a_damaged_tree_is_told(web: VirtualMachine) -> None:
     assert asked() == (503, {"database": "ok", "damaged_trees": 1, "jobs_without_worker": 0})
 
 
-def test_trees_are_not_looked_at_for_every_caller(web: VirtualMachine, django_assert_num_queries: Any) -> None:
+def test_trees_are_not_looked_at_for_every_caller(
+    web: VirtualMachine, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     asked()
     with django_assert_num_queries(2):
         asked()
 
 
-def test_a_job_that_nobody_takes_is_told(web: VirtualMachine, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_nobody_takes_is_told(
+    web: VirtualMachine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("snapshots.services.jobs.send_after_commit", lambda job: None)
     with transaction.atomic():
         job = open_job(SYSTEM, JobAction.SYNC_MACHINE, machine=web)

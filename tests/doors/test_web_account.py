@@ -3,6 +3,7 @@
 import pytest
 from django.contrib.sessions.models import Session
 from django.test import Client
+from pytest_django import Settings
 
 from snapshots.models import ApiToken, Event, VirtualMachine
 from tests.builders import PASSWORD, People
@@ -34,9 +35,9 @@ def test_a_wrong_password_is_said_and_keeps_the_name(people: People) -> None:
     assert not Session.objects.exists()
 
 
-def test_too_many_attempts_lock_out_and_say_for_how_long(people: People, settings: object) -> None:
-    settings.AXES_ENABLED = True  # type: ignore[attr-defined]  # pytest-django's wrapper
-    settings.AXES_FAILURE_LIMIT = 3  # type: ignore[attr-defined]  # pytest-django's wrapper
+def test_too_many_attempts_lock_out_and_say_for_how_long(people: People, settings: Settings) -> None:
+    settings.AXES_ENABLED = True
+    settings.AXES_FAILURE_LIMIT = 3
     client = Client()
     statuses = [sign_in(client, "alice", "wrong") for _ in range(3)]
     assert statuses == [200, 200, 429]

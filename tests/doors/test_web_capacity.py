@@ -1,10 +1,10 @@
 """The pages on capacity and the dashboard: what stands there, for whom, and as CSV."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 from hypervisors.drivers.simulated.world import Disk, Machine, Taken
 from hypervisors.records import PowerState
@@ -197,7 +197,9 @@ def test_the_map_of_a_domain_of_others_is_empty(people: People, web: VirtualMach
     assert "web" not in page.text
 
 
-def test_old_vm_snapshots_and_machines_with_many_are_stale(people: People, web: VirtualMachine, settings: Any) -> None:
+def test_old_vm_snapshots_and_machines_with_many_are_stale(
+    people: People, web: VirtualMachine, settings: Settings
+) -> None:
     settings.STALE_PER_MACHINE = 1
     first = take(web, "forgotten", people.alice, memory=True)
     take(web, "recent", people.alice)
@@ -215,7 +217,7 @@ def test_old_vm_snapshots_and_machines_with_many_are_stale(people: People, web: 
 
 
 def test_what_the_page_of_stale_ones_has_no_room_for_is_in_its_files(
-    people: People, monkeypatch: pytest.MonkeyPatch, settings: Any
+    people: People, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     settings.STALE_PER_MACHINE = 0
     names = ["=cmd()", *(f"m{number}" for number in range(8))]

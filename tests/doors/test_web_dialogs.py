@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pytest_django import Settings
 
 from hypervisors.drivers.simulated.world import Disk, Machine
 from hypervisors.records import PowerState
@@ -165,9 +166,9 @@ def test_a_kind_that_is_none_is_refused_beside_its_field(people: People, web: Vi
 
 
 def test_one_more_than_the_maximum_is_refused_in_the_dialog(
-    people: People, web: VirtualMachine, settings: object
+    people: People, web: VirtualMachine, settings: Settings
 ) -> None:
-    settings.SNAPSHOTS_PER_MACHINE = 1  # type: ignore[attr-defined]  # pytest-django's wrapper
+    settings.SNAPSHOTS_PER_MACHINE = 1
     take(web, "first", people.alice)
     page = Browser(people.alice).post(f"{machine_page(web)}take/", {"name": "x", "kind": "disk"})
     assert page.status == 409
@@ -226,9 +227,9 @@ def test_reverting_says_what_is_lost_and_offers_a_safety_snapshot(people: People
 
 
 def test_a_safety_snapshot_for_which_there_is_no_room_is_off_with_the_reason(
-    people: People, web: VirtualMachine, settings: object
+    people: People, web: VirtualMachine, settings: Settings
 ) -> None:
-    settings.SNAPSHOTS_PER_MACHINE = 1  # type: ignore[attr-defined]  # pytest-django's wrapper
+    settings.SNAPSHOTS_PER_MACHINE = 1
     first = take(web, "first", people.alice)
     browser = Browser(people.alice)
     page = browser.get(of_snapshot(first, "revert"))

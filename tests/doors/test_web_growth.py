@@ -1,11 +1,11 @@
 """How a machine grew, as its page shows it: to whom, for how long, and with how many points."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 import time_machine
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from snapshots.access import SYSTEM
 from snapshots.models import Account, OpenUsage, UsageEvent, VirtualMachine, VMSnapshot
@@ -96,7 +96,10 @@ def test_growth_begins_with_what_was_there_a_year_ago(people: People, web: Virtu
 
 
 def test_growth_with_many_changes_is_thinned_and_reads_the_newest(
-    people: People, web: VirtualMachine, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
+    people: People,
+    web: VirtualMachine,
+    monkeypatch: pytest.MonkeyPatch,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     with time_machine.travel(timezone.now() - timedelta(days=30), tick=False):
         take(web, "kept", people.alice, memory=True)

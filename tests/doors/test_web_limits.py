@@ -1,13 +1,16 @@
 """What the dialogs tell of limits before the click, and how an admin goes beyond one."""
 
+from typing import Any
+
 import pytest
+from pytest_django import Settings
 
 from snapshots.access import SYSTEM
 from snapshots.choices import LimitKind
 from snapshots.models import Account, Domain, Event, Job, VirtualMachine, VMSnapshot
 from snapshots.services.limit_setting import set_limit
 from tests.builders import Cloud, People, take
-from tests.doors.browser_client import Browser, words
+from tests.doors.browser_client import Browser, Page, words
 
 GIB = 1024**3
 
@@ -20,13 +23,13 @@ def dialog(machine: VirtualMachine) -> str:
     return f"/machines/{machine.uuid}/take/"
 
 
-def told(page: object) -> list[str]:
+def told(page: Page) -> list[str]:
     """The rows of the table of limits."""
-    return [words(row) for row in page.find('//table[@class="limits"]//tr')]  # type: ignore[attr-defined]  # a page
+    return [words(row) for row in page.find('//table[@class="limits"]//tr')]
 
 
-def exceed_box(page: object) -> list[object]:
-    return list(page.find('//input[@name="exceed_limits"]'))  # type: ignore[attr-defined]  # a page
+def exceed_box(page: Page) -> list[Any]:
+    return list(page.find('//input[@name="exceed_limits"]'))
 
 
 def test_the_dialog_shows_machine_account_and_tightest_domain(people: People, web: VirtualMachine) -> None:
@@ -77,19 +80,19 @@ def test_the_button_on_the_machines_page_says_why_there_is_no_room(people: Peopl
 
 
 def test_an_admin_is_offered_to_go_beyond_and_that_is_written_down(
-    people: People, web: VirtualMachine, settings: object
+    people: People, web: VirtualMachine, settings: Settings
 ) -> None:
     limit(people.acme, 0)
     dora, alice = Browser(people.dora), Browser(people.alice)
     form = {"name": "beyond", "kind": "disk", "exceed_limits": "on"}
     assert exceed_box(dora.get(dialog(web))) == []
     assert dora.post(dialog(web), form).status == 409
-    settings.ADMINS_MAY_EXCEED_LIMITS = True  # type: ignore[attr-defined]  # pytest-django's wrapper
+    settings.ADMINS_MAY_EXCEED_LIMITS = True
     assert exceed_box(alice.get(dialog(web))) == []
     assert alice.post(dialog(web), form).status == 409
     page = dora.get(dialog(web))
     (box,) = exceed_box(page)
-    assert box.get("checked") is None  # type: ignore[attr-defined]  # an element
+    assert box.get("checked") is None
     assert page.one('//input[@value="disk"]').get("disabled") is None
     assert dora.get(f"/machines/{web.uuid}/").one('//*[@id="offer-take"]').get("aria-disabled") is None
     assert dora.post(dialog(web), {"name": "beyond", "kind": "disk"}).status == 409
@@ -100,11 +103,11 @@ def test_an_admin_is_offered_to_go_beyond_and_that_is_written_down(
 
 
 def test_a_safety_snapshot_beyond_the_limit_is_an_admins_choice(
-    people: People, web: VirtualMachine, settings: object
+    people: People, web: VirtualMachine, settings: Settings
 ) -> None:
     first = take(web, "first", memory=True)
     limit(people.acme, 1)
-    settings.ADMINS_MAY_EXCEED_LIMITS = True  # type: ignore[attr-defined]  # pytest-django's wrapper
+    settings.ADMINS_MAY_EXCEED_LIMITS = True
     address = f"/snapshots/{first.uuid}/revert/"
     page = Browser(people.alice).get(address)
     assert page.one('//input[@name="safety_snapshot"]').get("disabled") is not None
@@ -122,7 +125,7 @@ def test_a_safety_snapshot_beyond_the_limit_is_an_admins_choice(
 
 @pytest.mark.parametrize("key", ["adopt", "adopt-all"])
 def test_adopting_beyond_the_limit_is_an_admins_choice(
-    people: People, web: VirtualMachine, cloud: Cloud, settings: object, key: str
+    people: People, web: VirtualMachine, cloud: Cloud, settings: Settings, key: str
 ) -> None:
     for name in ("one", "two"):
         cloud.world.take_elsewhere(web.native_id, name)
@@ -131,7 +134,7 @@ def test_adopting_beyond_the_limit_is_an_admins_choice(
     address = f"/machines/{web.uuid}/?snapshot={VMSnapshot.objects.get(name='one').uuid}"
     dora, alice = Browser(people.dora), Browser(people.alice)
     assert dora.get(address).offer(key).get("aria-disabled") == "true"
-    settings.ADMINS_MAY_EXCEED_LIMITS = True  # type: ignore[attr-defined]  # pytest-django's wrapper
+    settings.ADMINS_MAY_EXCEED_LIMITS = True
     assert alice.get(address).offer(key).get("aria-disabled") == "true"
     page = dora.get(address)
     form = page.offer(key).getparent()
@@ -147,12 +150,12 @@ def test_adopting_beyond_the_limit_is_an_admins_choice(
 
 
 def test_adopting_what_has_room_asks_for_no_choice(
-    people: People, web: VirtualMachine, cloud: Cloud, settings: object
+    people: People, web: VirtualMachine, cloud: Cloud, settings: Settings
 ) -> None:
     cloud.world.take_elsewhere(web.native_id, "one")
     cloud.sync()
     limit(people.acme, 1)
-    settings.ADMINS_MAY_EXCEED_LIMITS = True  # type: ignore[attr-defined]  # pytest-django's wrapper
+    settings.ADMINS_MAY_EXCEED_LIMITS = True
     page = Browser(people.dora).get(f"/machines/{web.uuid}/?snapshot={VMSnapshot.objects.get(name='one').uuid}")
     assert not page.offer("adopt").getparent().xpath(".//input[@name='exceed_limits']")
 

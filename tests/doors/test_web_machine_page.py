@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from hypervisors.drivers.simulated.world import Machine, Taken
 from hypervisors.errors import OutOfSpace
@@ -185,8 +185,8 @@ def test_a_busy_machine_shows_the_job_and_every_button_points_to_it(people: Peop
     assert page.one('//*[@id="pulse"]').get("hx-trigger").startswith("every 1s")
 
 
-def test_a_full_machine_says_so_before_the_click(people: People, web: VirtualMachine, settings: object) -> None:
-    settings.SNAPSHOTS_PER_MACHINE = 1  # type: ignore[attr-defined]  # pytest-django's wrapper
+def test_a_full_machine_says_so_before_the_click(people: People, web: VirtualMachine, settings: Settings) -> None:
+    settings.SNAPSHOTS_PER_MACHINE = 1
     take(web, "first", people.alice)
     page = Browser(people.alice).get(machine_page(web))
     assert "has 1 VM snapshot and may have 1" in page.why_not("take")

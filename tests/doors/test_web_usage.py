@@ -11,6 +11,7 @@ import pytest
 import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from snapshots.access import SYSTEM
 from snapshots.choices import PriceUnit, Role, UsageType
@@ -152,7 +153,7 @@ def test_costs_are_shown_where_there_are_prices_and_nothing_of_them_where_there_
     assert "Cost so far 2.40 EUR" in page.text
 
 
-def test_with_monthly_periods_the_present_month_is_all_open(people: People, settings: Any) -> None:
+def test_with_monthly_periods_the_present_month_is_all_open(people: People, settings: Settings) -> None:
     settings.USAGE_PERIOD = "month"
     line_of(people.acme).taken("2026-02-14")
     close("2026-03-01 00:30")
@@ -272,7 +273,7 @@ def test_the_numbers_are_those_of_the_month_and_the_machine_that_are_shown(web: 
 
 
 def test_what_is_billed_in_a_period_of_two_months_is_everywhere_in_the_month_in_which_it_began(
-    people: People, settings: Any
+    people: People, settings: Settings
 ) -> None:
     line_of(people.acme, machine_name="early").taken("2026-03-01 02:00").deleted("2026-03-01 09:00")
     line_of(people.acme, machine_name="late").taken("2026-03-01 06:00").deleted("2026-03-01 16:00")

@@ -1,10 +1,10 @@
 """The system checks name what is set up wrongly, with the way out, and are silent on a good installation."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.checks import run_checks
+from pytest_django import Settings
 
 
 def found() -> dict[str, str]:
@@ -14,7 +14,7 @@ def found() -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def good(settings: Any, tmp_path: Path) -> Path:
+def good(settings: Settings, tmp_path: Path) -> Path:
     settings.DATA_DIR = tmp_path
     settings.BROKER_DIR = tmp_path / "broker"
     settings.BROKER_DIR.mkdir(mode=0o700)
@@ -28,7 +28,7 @@ def test_a_good_installation_is_passed_in_silence() -> None:
     assert found() == {}
 
 
-def test_the_checks_run_with_djangos_own(settings: Any) -> None:
+def test_the_checks_run_with_djangos_own(settings: Settings) -> None:
     settings.CREDENTIAL_KEYS = []
     assert "vmsnap.E002" in {message.id for message in run_checks()}
 
@@ -44,7 +44,7 @@ def test_the_checks_run_with_djangos_own(settings: Any) -> None:
         ({"ALLOWED_HOSTS": ["vmsnap.example.org"]}, "vmsnap.W002"),
     ],
 )
-def test_a_bad_setting_is_named(changed: dict[str, object], id: str, settings: Any) -> None:
+def test_a_bad_setting_is_named(changed: dict[str, object], id: str, settings: Settings) -> None:
     for name, value in changed.items():
         setattr(settings, name, value)
     assert set(found()) == {id}
@@ -58,19 +58,19 @@ def test_a_bad_setting_is_named(changed: dict[str, object], id: str, settings: A
         {"ALLOWED_HOSTS": ["localhost", "127.0.0.1", "[::1]"], "DEBUG": True},
     ],
 )
-def test_a_good_choice_is_passed(changed: dict[str, object], settings: Any) -> None:
+def test_a_good_choice_is_passed(changed: dict[str, object], settings: Settings) -> None:
     for name, value in changed.items():
         setattr(settings, name, value)
     assert found() == {}
 
 
-def test_a_broker_server_with_a_database_server_is_passed(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_server_with_a_database_server_is_passed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.CELERY_BROKER_URL = "redis://localhost"
     monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "django.db.backends.postgresql")
     assert found() == {}
 
 
-def test_a_short_key_stops_an_installation_that_others_reach(settings: Any) -> None:
+def test_a_short_key_stops_an_installation_that_others_reach(settings: Settings) -> None:
     from vmsnap_site.deployment_checks import check_deployment
 
     settings.SECRET_KEY = "short"
@@ -96,6 +96,6 @@ def test_a_key_file_that_others_may_read_is_an_error(name: str, good: Path) -> N
     assert found() == {}
 
 
-def test_a_data_folder_that_cannot_be_written_is_an_error(settings: Any) -> None:
+def test_a_data_folder_that_cannot_be_written_is_an_error(settings: Settings) -> None:
     settings.DATA_DIR = Path("/proc/self")
     assert "vmsnap.E004" in found()

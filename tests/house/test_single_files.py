@@ -1,9 +1,9 @@
 """Of a large package only the files that are used are served."""
 
 from pathlib import Path
-from typing import Any
 
 from django.contrib.staticfiles.finders import find, get_finders
+from pytest_django import Settings
 
 from vmsnap_site.single_files import SingleFilesFinder
 
@@ -24,7 +24,7 @@ def test_gathering_copies_just_that_file() -> None:
     assert gathered == [ECHARTS]
 
 
-def test_a_file_that_is_missing_is_told_at_the_start(settings: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_missing_is_told_at_the_start(settings: Settings, tmp_path: Path) -> None:
     settings.STATICFILES_SINGLE = {"vendor/x.js": tmp_path / "x.js"}
     errors = SingleFilesFinder().check()
     assert [error.id for error in errors] == ["vmsnap.E010"]

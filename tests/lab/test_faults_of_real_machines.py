@@ -1,9 +1,9 @@
 """Faults of a real hypervisor, through the whole product: the job, the row of the VM snapshot, and virsh beside it."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from hypervisors.connections import open_driver
 from hypervisors.lab import Lab
@@ -61,7 +61,7 @@ def assert_the_tree_is_virshs(lab: Lab, machine: VirtualMachine) -> None:
 
 
 def test_a_full_pool_fails_the_taking_with_its_own_code_and_the_tree_stays_virshs(
-    faulty_lab: Lab, hypervisor: Hypervisor, settings: Any
+    faulty_lab: Lab, hypervisor: Hypervisor, settings: Settings
 ) -> None:
     if faulty_lab.small_pool_reason:
         pytest.skip(faulty_lab.small_pool_reason)
