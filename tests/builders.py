@@ -13,10 +13,11 @@ from hypervisors.models import Hypervisor
 from hypervisors.records import PowerState
 from hypervisors.xen_simulator.process import XenSimulator
 from snapshots.access import SYSTEM, Actor
-from snapshots.choices import Role, Trigger
+from snapshots.choices import LimitKind, Role, Trigger
 from snapshots.models import Account, Domain, Job, User, VirtualMachine, VMSnapshot
 from snapshots.services import endpoints, tenancy
 from snapshots.services.job_runner import run_job
+from snapshots.services.limit_setting import set_limit
 from snapshots.services.snapshot_actions import request_create
 from tests.vsphere_simulator.server import VsphereSimulator
 
@@ -117,6 +118,16 @@ def user(name: str, role: Role, account: Account | None = None, domain: Domain |
 def acting(person: User | None) -> Actor:
     """The person at a page; None for the product itself."""
     return SYSTEM if person is None else Actor(person, Trigger.PAGE, "127.0.0.1")
+
+
+def limit(on: Account | Domain, value: int | None, kind: LimitKind = LimitKind.SNAPSHOTS) -> None:
+    """Set a limit as an admin does; None takes it away."""
+    set_limit(SYSTEM, on=on, kind=kind, value=value)
+
+
+def only_job() -> Job:
+    """The only job that waits."""
+    return Job.objects.get(state="queued")
 
 
 def run(job: Job) -> Job:

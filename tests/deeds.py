@@ -4,16 +4,13 @@ Refusals are answers here, as `("refused", code)`; any other exception goes back
 """
 
 import os
-import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
-import time_machine
 from celery import current_app
 from django.conf import settings
 from django.db import connection
@@ -21,7 +18,6 @@ from django.utils import timezone
 
 from hypervisors.connections import open_driver
 from hypervisors.drivers.simulated.world import Disk, Machine, World
-from hypervisors.errors import HypervisorError
 from hypervisors.models import Hypervisor
 from hypervisors.records import PowerAfterRevert, PowerState
 from snapshots import dispatch, tree
@@ -31,14 +27,11 @@ from snapshots.models import (
     Event,
     IdempotencyKey,
     Job,
-    UsageEvent,
-    UsagePeriod,
     User,
     VirtualMachine,
     VMSnapshot,
     Volume,
 )
-from snapshots.reading import usage_proof
 from snapshots.refusals import Refusal
 from snapshots.services import (
     endpoints,
@@ -48,20 +41,11 @@ from snapshots.services import (
     machine_actions,
     snapshot_actions,
     sync_schedule,
-    usage_aggregation,
 )
 from snapshots.services.job_runner import run_job
 from tests.builders import Cloud, account, domain, user
-from tests.usage import Line
 
 Outcome = tuple[str, str]
-
-# What a storm is made of; taking and reverting come more often, so that there is something to delete.
-VERBS = [
-    *["create"] * 8, *["revert"] * 5, "delete", "delete", "delete", "rename", "rename", "tree", "tree", "delete_all",
-    "start", "start", "stop", "stop", "sync", "sync", "all", "all",
-]  # fmt: skip
-
 
 # Building
 
@@ -256,59 +240,6 @@ def lose_message(job: str) -> None:
     )
 
 
-def storm(cloud: str, seed: int, steps: int, behind_our_back: bool) -> list[str]:
-    """So many random actions on random machines, each carried out here; answers the codes and states met."""
-    dice = random.Random(seed)
-    met: list[str] = []
-    for step in range(steps):
-        name = dice.choice(list(VirtualMachine.objects.filter(hypervisor__name=cloud).values_list("name", flat=True)))
-        if behind_our_back and dice.random() < 0.25:
-            _meddle(world_of(cloud), name, dice, f"elsewhere {seed}-{step}")
-            continue
-        answer = _random_request(cloud, name, dice, f"snap {seed}-{step}")
-        met.append(run(answer[1]) if answer[0] == "job" else answer[1])
-    return met
-
-
-def _random_request(cloud: str, machine: str, dice: random.Random, new_name: str) -> Outcome:
-    names = list(
-        VMSnapshot.objects.filter(
-            machine__hypervisor__name=cloud, machine__name=machine, parent__isnull=False
-        ).values_list("name", flat=True)
-    )
-    verb = dice.choice(VERBS)
-    if verb == "all":
-        return order_sync(cloud)
-    if verb in {"sync", "start", "stop", "delete_all"}:
-        return ask(verb, cloud, machine)
-    if verb == "create" or not names:
-        return ask_to_create(cloud, new_name, machine, dice.random() < 0.5)
-    chosen = dice.choice(names)
-    with suppress(VMSnapshot.DoesNotExist):  # another process deleted or renamed it since we looked
-        if verb == "revert":
-            return ask_to_revert(cloud, chosen, machine, safety=dice.random() < 0.3)
-        if verb == "rename":
-            return ask_to_rename(cloud, chosen, new_name, machine)
-        return ask_to_delete(cloud, chosen, machine, descendants=verb == "tree")
-    return "refused", "not_found"
-
-
-def _meddle(world: World, machine: str, dice: random.Random, new_name: str) -> None:
-    """Another administrator acts; the hypervisor may refuse that as it may refuse us."""
-    machine_id = world.machine_id(machine)
-    snapshots = list(world.snapshot_names(machine_id))
-    with suppress(HypervisorError):  # refused, or another process was there first
-        verb = dice.choice(["take", "take", "delete", "rename", "revert"])
-        if verb == "take" or not snapshots:
-            world.take_elsewhere(machine_id, new_name)
-        elif verb == "delete":
-            world.delete_elsewhere(machine_id, dice.choice(snapshots), descendants=dice.random() < 0.3)
-        elif verb == "rename":
-            world.rename_elsewhere(machine_id, dice.choice(snapshots), new_name)
-        else:
-            world.revert_elsewhere(machine_id, dice.choice(snapshots))
-
-
 # Looking
 
 
@@ -488,39 +419,3 @@ def lose_messages() -> int:
 def process_of(job: str) -> int:
     """The process id of the worker process that has claimed the job."""
     return int(Job.objects.get(uuid=job).claim.split(":")[1])
-
-
-# Usage
-
-
-def use(machines: int) -> datetime:
-    """So many VM snapshots are taken half a day after the last closed period, and stay; answers when."""
-    last = UsagePeriod.objects.order_by("number").last()
-    began = (last.end if last is not None else timezone.now()) + timedelta(hours=12)
-    for _ in range(machines):
-        Line().taken(began)
-    return began
-
-
-def close_usage(now: datetime) -> list[int]:
-    """The regular tick at this time; answers the numbers of the periods that were closed here."""
-    with time_machine.travel(now, tick=True):
-        return [period.number for period in usage_aggregation.close_due_periods()]
-
-
-def use_or_close(verb: str, now: datetime) -> None:
-    """One of the two."""
-    if verb == "use":
-        use(5)
-    else:
-        close_usage(now)
-
-
-def usage_facts() -> dict[str, object]:
-    """What was billed altogether: the numbers of the periods, events that no closing has counted, and what the proof finds
-    wrong."""
-    return {
-        "periods": list(UsagePeriod.objects.order_by("start").values_list("number", flat=True)),
-        "waiting": UsageEvent.objects.filter(period=None).count(),
-        "wrong": usage_proof.prove().differences,
-    }

@@ -76,6 +76,7 @@ class Watcher:
                     refused = isinstance(error, LoginRefused | DriverMissing)
                     self._end.wait(REFUSED_PAUSE_SECONDS if refused else pause)
                 except Exception:
+                    # Whatever it was, an endpoint that nobody watches any more would not be noticed: begin anew.
                     log.exception("Watching %s failed", self.name)
                     self._end.wait(pause)
                 # One that lets us in and drops us at once is tried as seldom as one that is away.

@@ -106,7 +106,7 @@ class ChangeWatch:
             self._driver.describe()
             self._failed(error)
         except Exception as error:
-            self._failed(error)
+            self._failed(error)  # Logged and tried again there, a few times.
         else:
             self._failures = 0
         self._see_to_everything()

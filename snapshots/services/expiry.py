@@ -94,6 +94,7 @@ def _ask_for_one(too_old: list[VMSnapshot], policy: Setting) -> Job | None:
         except Refusal as refusal:
             _tell_that_it_stays(snapshot, refusal.detail)
         except Exception:
+            # One that cannot go must not keep those of all other machines; it is told of once, and tried again.
             if _tell_that_it_stays(snapshot, "An error in VMSnap; the log has the details."):
                 log.exception("VM snapshot %s is too old and could not be asked to go", snapshot.uuid)
     return None

@@ -59,6 +59,7 @@ def apply_forests(
             try:
                 _apply(machine.pk, forests[native_id], read_from, adopt=adopt)
             except Exception as error:
+                # The other trees are written all the same; the caller is told.
                 log.exception("The tree of machine %s could not be written", machine.pk)
                 failed.append(error)
     if failed:

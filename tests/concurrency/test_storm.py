@@ -3,7 +3,7 @@ hypervisor at the end."""
 
 import pytest
 
-from tests import deeds
+from tests import deeds, storm_deeds
 from tests.installation import PROCESSES
 
 MACHINES = 3
@@ -17,7 +17,7 @@ def crowd(installation):
 
 
 def _storm(installation, crowd, *, behind_our_back):
-    met = installation.at_once(deeds.storm, *((crowd, seed, STEPS, behind_our_back) for seed in range(PROCESSES)))
+    met = installation.at_once(storm_deeds.storm, *((crowd, seed, STEPS, behind_our_back) for seed in range(PROCESSES)))
     return [one for process in met for one in process]
 
 

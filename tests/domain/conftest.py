@@ -3,8 +3,9 @@
 import pytest
 
 from snapshots.access import Actor
-from snapshots.models import VirtualMachine
+from snapshots.models import VirtualMachine, VMSnapshot
 from tests.builders import Cloud, People, acting
+from tests.domain.drifting import made_elsewhere
 
 
 @pytest.fixture
@@ -14,6 +15,18 @@ def root(people: People) -> Actor:
 
 
 @pytest.fixture
+def alice(people: People) -> Actor:
+    """Alice at a page."""
+    return acting(people.alice)
+
+
+@pytest.fixture
 def machine(cloud: Cloud) -> VirtualMachine:
     """A stopped machine without VM snapshots."""
     return cloud.machine("db")
+
+
+@pytest.fixture
+def theirs(web: VirtualMachine, cloud: Cloud) -> VMSnapshot:
+    """A VM snapshot of `web` that somebody made elsewhere."""
+    return made_elsewhere(cloud, web, "theirs")

@@ -30,3 +30,8 @@ def assert_refused(world: World | None, code: str, request: Callable[[], object]
     if world is not None:
         assert world.calls() == {}, "the hypervisor was not asked"
     return caught.value
+
+
+def assert_limited(world: World, request: Callable[[], object]) -> Refusal:
+    """A limit refuses the request, and nothing has changed; answers the refusal."""
+    return assert_refused(world, "limit_exceeded", request)

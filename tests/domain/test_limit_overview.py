@@ -4,16 +4,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from snapshots.access import SYSTEM
 from snapshots.choices import LimitKind
 from snapshots.models import LimitUse
 from snapshots.reading.limit_overview import near_limits
-from snapshots.services.limit_setting import set_limit
-from tests.builders import account
-
-
-def limit(on, value, kind=LimitKind.SNAPSHOTS):
-    set_limit(SYSTEM, on=on, kind=kind, value=value)
+from tests.builders import account, limit
 
 
 def names(person, most=10, **more):

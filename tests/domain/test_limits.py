@@ -11,24 +11,17 @@ from snapshots.access import SYSTEM
 from snapshots.choices import LimitKind
 from snapshots.limit_levels import Place, Wanted, room_of, rooms_of
 from snapshots.models import Account, Domain, Event, Job, Limit, LimitUse, VirtualMachine, VMSnapshot
-from snapshots.refusals import LimitExceeded, Refusal
+from snapshots.refusals import LimitExceeded
 from snapshots.services import limit_rules, limits, tenancy
 from snapshots.services.drift_actions import adopt_machine, adopt_snapshot
 from snapshots.services.job_runner import run_job
 from snapshots.services.jobs import request_cancel
-from snapshots.services.limit_setting import set_limit
 from snapshots.services.snapshot_actions import request_create, request_delete, request_revert
-from tests.builders import Cloud, account, acting, domain, run, take
-from tests.domain.refusing import assert_refused
+from tests.builders import Cloud, account, acting, domain, limit, run, take
+from tests.domain.refusing import assert_limited, assert_refused
 
 SNAPSHOTS, BYTES = LimitKind.SNAPSHOTS, LimitKind.BYTES
 GIB = 1024**3
-
-
-@pytest.fixture
-def alice(people):
-    """Alice at a page."""
-    return acting(people.alice)
 
 
 @pytest.fixture(autouse=True)
@@ -37,17 +30,9 @@ def many_per_machine(settings):
     settings.SNAPSHOTS_PER_MACHINE = -1
 
 
-def limit(on: Account | Domain, value: int | None, kind: LimitKind = SNAPSHOTS) -> None:
-    set_limit(SYSTEM, on=on, kind=kind, value=value)
-
-
 def used(of: Account | Domain) -> tuple[int, int]:
     row = LimitUse.objects.get(**{"account" if isinstance(of, Account) else "domain": of})
     return row.snapshots, row.estimated_bytes
-
-
-def refused(world, request) -> Refusal:
-    return assert_refused(world, "limit_exceeded", request)
 
 
 # What holds
@@ -57,7 +42,7 @@ def test_an_accounts_limit_holds_for_all_its_machines_together(people, web, db_m
     limit(people.acme, 2)
     take(web, "one")
     take(db_machine, "two")
-    refusal = refused(cloud.world, lambda: request_create(alice, machine=web, name="three"))
+    refusal = assert_limited(cloud.world, lambda: request_create(alice, machine=web, name="three"))
     assert refusal.extra == {
         "level": "account",
         "name": "acme",
@@ -79,7 +64,7 @@ def test_a_domains_limit_holds_for_all_accounts_below_it(people, web, cloud):
     limit(people.engineering, 2)
     take(web, "one")
     take(cloud.machine("unassigned"), "two")
-    refusal = refused(cloud.world, lambda: request_create(acting(people.alice), machine=web, name="three"))
+    refusal = assert_limited(cloud.world, lambda: request_create(acting(people.alice), machine=web, name="three"))
     assert (refusal.extra["level"], refusal.extra["name"]) == ("domain", "engineering")
     assert "The domain engineering has 2 VM snapshots and may have 2." in refusal.detail
     take(cloud.machine("foreign"), "another organisation")
@@ -88,7 +73,7 @@ def test_a_domains_limit_holds_for_all_accounts_below_it(people, web, cloud):
 @pytest.mark.parametrize("place", ["organisation", "engineering"])
 def test_every_domain_above_is_asked(people, web, cloud, place):
     limit(getattr(people, place), 0)
-    refused(cloud.world, lambda: request_create(acting(people.root), machine=web, name="one"))
+    assert_limited(cloud.world, lambda: request_create(acting(people.root), machine=web, name="one"))
 
 
 def test_the_machines_maximum_is_set_by_the_nearest_that_says_something(people, web, alice, cloud, settings):
@@ -97,14 +82,14 @@ def test_the_machines_maximum_is_set_by_the_nearest_that_says_something(people, 
     limit(people.engineering, 2, LimitKind.PER_MACHINE)
     take(web, "one")
     limit(people.acme, 1, LimitKind.PER_MACHINE)
-    refusal = refused(cloud.world, lambda: request_create(alice, machine=web, name="two"))
+    refusal = assert_limited(cloud.world, lambda: request_create(alice, machine=web, name="two"))
     assert (refusal.extra["level"], refusal.extra["limit"]) == ("machine", 1)
     assert refusal.extra["raised_by"] == "an admin of the domain engineering"
     limit(people.acme, None, LimitKind.PER_MACHINE)
     take(web, "two")
-    refusal = refused(cloud.world, lambda: request_create(alice, machine=web, name="three"))
+    refusal = assert_limited(cloud.world, lambda: request_create(alice, machine=web, name="three"))
     assert (refusal.extra["limit"], refusal.extra["raised_by"]) == (2, "an admin of a domain above")
-    refusal = refused(cloud.world, lambda: request_create(acting(people.root), machine=web, name="three"))
+    refusal = assert_limited(cloud.world, lambda: request_create(acting(people.root), machine=web, name="three"))
     assert refusal.extra["raised_by"] == "an admin of the domain organisation"
 
 
@@ -119,7 +104,7 @@ def test_the_machines_maximum_is_set_by_the_nearest_that_says_something(people, 
 )
 def test_where_nothing_is_set_the_default_holds(web, alice, cloud, settings, setting, level):
     setattr(settings, setting, 0)
-    refusal = refused(cloud.world, lambda: request_create(alice, machine=web, name="one", memory=True))
+    refusal = assert_limited(cloud.world, lambda: request_create(alice, machine=web, name="one", memory=True))
     assert refusal.extra["level"] == level
     assert refusal.extra["limit"] == 0
 
@@ -135,7 +120,7 @@ def test_bytes_are_those_of_the_estimate(people, web, alice, cloud):
     limit(people.acme, memory + memory // 2, BYTES)
     take(web, "one", memory=True)
     assert used(people.acme) == (1, memory)
-    refusal = refused(cloud.world, lambda: request_create(alice, machine=web, name="two", memory=True))
+    refusal = assert_limited(cloud.world, lambda: request_create(alice, machine=web, name="two", memory=True))
     assert refusal.extra["kind"] == "bytes"
     assert (refusal.extra["used"], refusal.extra["wanted"]) == (memory, memory)
     assert "are estimated to hold 1 GiB and may hold 1.5 GiB; this would add 1 GiB." in refusal.detail
@@ -146,10 +131,10 @@ def test_a_limit_below_what_is_used_is_allowed_and_stops_what_is_new(people, web
     row = take(web, "one", memory=True)
     limit(people.acme, 5, BYTES)
     limit(people.acme, 0)
-    refused(cloud.world, lambda: request_create(alice, machine=web, name="two"))
+    assert_limited(cloud.world, lambda: request_create(alice, machine=web, name="two"))
     limit(people.acme, None)
     # It would add nothing to the estimate, and yet there is more than there may be.
-    refused(cloud.world, lambda: request_create(alice, machine=web, name="two"))
+    assert_limited(cloud.world, lambda: request_create(alice, machine=web, name="two"))
     run(request_delete(alice, snapshot=row))
     take(web, "two", memory=False)
 
@@ -175,7 +160,7 @@ def test_machines_of_nobody_have_the_default_maximum_alone(people, cloud, settin
     settings.LIMIT_DOMAIN_SNAPSHOTS = 0
     machine = cloud.machine("unassigned")
     take(machine, "one")
-    refusal = refused(cloud.world, lambda: request_create(acting(people.root), machine=machine, name="two"))
+    refusal = assert_limited(cloud.world, lambda: request_create(acting(people.root), machine=machine, name="two"))
     assert (refusal.extra["level"], refusal.extra["raised_by"]) == ("machine", "a root admin")
 
 
@@ -218,7 +203,7 @@ def test_a_failed_one_that_turns_up_after_all_counts_again(people, web, alice, c
 def test_a_safety_snapshot_counts(people, web, alice, cloud):
     limit(people.acme, 1)
     first = take(web, "one", memory=True)
-    refusal = refused(cloud.world, lambda: request_revert(alice, snapshot=first, safety_snapshot=True))
+    refusal = assert_limited(cloud.world, lambda: request_revert(alice, snapshot=first, safety_snapshot=True))
     assert refusal.extra["level"] == "account"
     assert run(request_revert(alice, snapshot=first, safety_snapshot=False)).state == "succeeded"
 
@@ -229,11 +214,11 @@ def test_adoption_counts_one_by_one_and_all_at_once(people, web, alice, cloud):
     cloud.sync()
     assert used(people.acme) == (0, 0)
     limit(people.acme, 1)
-    refusal = refused(cloud.world, lambda: adopt_machine(alice, machine=web))
+    refusal = assert_limited(cloud.world, lambda: adopt_machine(alice, machine=web))
     assert (refusal.extra["level"], refusal.extra["wanted"]) == ("account", 2)
     assert "so there is no room for 2" in refusal.detail
     adopt_snapshot(alice, snapshot=VMSnapshot.objects.get(name="one"))
-    refused(cloud.world, lambda: adopt_snapshot(alice, snapshot=VMSnapshot.objects.get(name="two")))
+    assert_limited(cloud.world, lambda: adopt_snapshot(alice, snapshot=VMSnapshot.objects.get(name="two")))
     assert used(people.acme)[0] == 1
 
 
@@ -265,7 +250,7 @@ def test_a_machine_given_to_an_account_brings_its_use_whatever_the_limit(people,
     assert warning.detail == (
         "The account other has 1 VM snapshot and may have 0. Nothing new is taken until there is room."
     )
-    refused(cloud.world, lambda: request_create(acting(people.charlie), machine=web, name="two"))
+    assert_limited(cloud.world, lambda: request_create(acting(people.charlie), machine=web, name="two"))
 
 
 # What others learn
@@ -273,13 +258,13 @@ def test_a_machine_given_to_an_account_brings_its_use_whatever_the_limit(people,
 
 def test_of_a_domain_above_that_one_does_not_see_one_learns_that_it_is_there(people, web, alice, cloud):
     limit(people.organisation, 0)
-    refusal = refused(cloud.world, lambda: request_create(alice, machine=web, name="one"))
+    refusal = assert_limited(cloud.world, lambda: request_create(alice, machine=web, name="one"))
     assert refusal.extra == {"level": "domain", "kind": "snapshots"}
     assert refusal.detail == (
         "A domain above the domain engineering has used up a limit of its own. Delete a VM snapshot that is no longer "
         "needed, or ask an admin of that domain."
     )
-    shown = refused(cloud.world, lambda: request_create(acting(people.root), machine=web, name="one"))
+    shown = assert_limited(cloud.world, lambda: request_create(acting(people.root), machine=web, name="one"))
     assert shown.extra["name"] == "organisation"
     assert shown.extra["raised_by"] == "a root admin"
 
@@ -299,77 +284,6 @@ def test_the_room_a_person_sees_names_no_place_they_do_not_see(people, web):
     ):
         room = room_of(VirtualMachine.objects.select_related("account__domain").get(pk=web.pk).account, person)
         assert {level.name for level in room.shared if level.seen} == seen
-
-
-# Going beyond
-
-
-def exceeding(people, person, machine, **more):
-    return request_create(acting(person), machine=machine, name="beyond", exceed_limits=True, **more)
-
-
-@pytest.mark.parametrize(
-    ("limited", "person", "may"),
-    [
-        ("acme", "alice", False),
-        ("acme", "dora", True),
-        ("acme", "root", True),
-        ("engineering", "dora", True),
-        ("organisation", "dora", False),
-        ("organisation", "root", True),
-    ],
-)
-def test_admins_go_beyond_the_limits_of_their_domains_where_the_installation_lets_them(
-    people, web, cloud, settings, limited, person, may
-):
-    limit(getattr(people, limited), 0)
-    person = getattr(people, person)
-    refused(cloud.world, lambda: exceeding(people, person, web))
-    settings.ADMINS_MAY_EXCEED_LIMITS = True
-    refused(cloud.world, lambda: request_create(acting(person), machine=web, name="no choice was made"))
-    if not may:
-        refused(cloud.world, lambda: exceeding(people, person, web))
-        return
-    exceeding(people, person, web)
-    event = Event.objects.get(action="limits.exceeded")
-    assert (event.level, event.user_name, event.machine_name) == ("warning", person.get_username(), "web")
-    assert f"{limited} has 0 VM snapshots and may have 0." in event.detail
-
-
-def test_nobody_goes_beyond_two_limits_of_which_one_is_not_theirs(people, web, cloud, settings):
-    settings.ADMINS_MAY_EXCEED_LIMITS = True
-    limit(people.acme, 0)
-    limit(people.organisation, 0)
-    refused(cloud.world, lambda: exceeding(people, people.dora, web))
-    exceeding(people, people.root, web)
-    event = Event.objects.get(action="limits.exceeded")
-    assert "acme" in event.detail
-    assert "organisation" in event.detail
-
-
-def test_the_default_maximum_per_machine_is_gone_beyond_by_the_domains_admins(people, web, cloud, settings):
-    settings.SNAPSHOTS_PER_MACHINE = 0
-    settings.ADMINS_MAY_EXCEED_LIMITS = True
-    refused(cloud.world, lambda: exceeding(people, people.alice, web))
-    exceeding(people, people.dora, web)
-
-
-def test_a_safety_snapshot_and_an_adoption_can_go_beyond_too(people, web, cloud, settings):
-    settings.ADMINS_MAY_EXCEED_LIMITS = True
-    first = take(web, "one", memory=True)
-    cloud.world.take_elsewhere(web.native_id, "theirs")
-    cloud.sync()
-    limit(people.acme, 0)
-    dora = acting(people.dora)
-    adopt_snapshot(dora, snapshot=VMSnapshot.objects.get(name="theirs"), exceed_limits=True)
-    request_revert(dora, snapshot=first, safety_snapshot=True, exceed_limits=True)
-    assert Event.objects.filter(action="limits.exceeded").count() == 2
-
-
-def test_a_choice_to_go_beyond_that_was_not_needed_leaves_no_mark(people, web, settings):
-    settings.ADMINS_MAY_EXCEED_LIMITS = True
-    exceeding(people, people.dora, web)
-    assert not Event.objects.filter(action="limits.exceeded").exists()
 
 
 # What it costs
@@ -425,13 +339,13 @@ def test_what_pages_say_beforehand_is_the_refusal_that_follows(people, web, alic
     take(web, "one", memory=True)
     machine = VirtualMachine.objects.select_related("account__domain").get(pk=web.pk)
     told = limit_rules.why_not_another(machine, room_of(machine.account, people.alice), Wanted(1, 0))
-    refusal = refused(cloud.world, lambda: request_create(alice, machine=web, name="two"))
+    refusal = assert_limited(cloud.world, lambda: request_create(alice, machine=web, name="two"))
     assert (told.detail, told.extra) == (refusal.detail, refusal.extra)
 
 
 def test_a_refused_request_leaves_nothing_reserved(people, web, alice, cloud):
     limit(people.acme, 0)
-    refused(cloud.world, lambda: request_create(alice, machine=web, name="one"))
+    assert_limited(cloud.world, lambda: request_create(alice, machine=web, name="one"))
     assert used(people.acme) == used(people.organisation) == (0, 0)
     assert not Job.objects.filter(machine=web).exists()
 

@@ -24,12 +24,6 @@ from tests.domain.refusing import assert_refused
 
 
 @pytest.fixture
-def alice(people):
-    """Alice at a page."""
-    return acting(people.alice)
-
-
-@pytest.fixture
 def spare(web, people, cloud) -> Volume:
     """A loose volume of acme."""
     volume = Volume.objects.get(hypervisor=cloud.hypervisor, name="spare-1.qcow2")

@@ -55,6 +55,15 @@ class Page:
         (found,) = self.find(path)
         return found
 
+    def choice(self, name: str, value: str) -> str:
+        """What is said beside a radio button, and whether it can be chosen: "off: …"."""
+        box = self.one(f'//input[@name="{name}"][@value="{value}"]')
+        return ("off: " if box.get("disabled") is not None else "") + words(box.getparent())
+
+    def checked(self, name: str) -> list[str]:
+        """The values that are ticked."""
+        return [box.get("value", "on") for box in self.find(f'//input[@name="{name}"][@checked]')]
+
     def offer(self, key: str) -> Any:
         """The button of an action."""
         return self.one(f'//*[@id="offer-{key}"]')

@@ -14,19 +14,14 @@ from django.urls import reverse
 
 from snapshots.access import SYSTEM
 from snapshots.choices import LimitKind
-from snapshots.models import Account, Domain, Event, Limit, LimitUse, VirtualMachine
+from snapshots.models import Event, Limit, LimitUse, VirtualMachine
 from snapshots.services import tenancy
-from snapshots.services.limit_setting import set_limit
-from tests.builders import PASSWORD, People, take
+from tests.builders import PASSWORD, People, limit, take
 from tests.doors.admin_forms import add, change, delete, errors, last_event, messages
 from tests.doors.browser_client import Browser
 
 FORMATS = {"csv": 0, "xlsx": 1, "json": 2}
 NEAR = "admin:snapshots_limit_near"
-
-
-def limit(on: Account | Domain, value: int, kind: LimitKind = LimitKind.SNAPSHOTS) -> None:
-    set_limit(SYSTEM, on=on, kind=kind, value=value)
 
 
 def values() -> dict[str, int]:

@@ -11,16 +11,11 @@ from snapshots.access import SYSTEM
 from snapshots.choices import LimitKind, TokenScope
 from snapshots.models import Account, Domain, Event, Limit, VirtualMachine, VMSnapshot
 from snapshots.services import tenancy
-from snapshots.services.limit_setting import set_limit
-from tests.builders import Cloud, People, account, take
+from tests.builders import Cloud, People, account, limit, take
 from tests.doors.api_client import Caller, problem
 
 KINDS = ["snapshots", "bytes", "per_machine", "age_days"]
 DEFAULT = {"place": "default", "id": None, "name": ""}
-
-
-def limit(on: Account | Domain, value: int | None, kind: LimitKind = LimitKind.SNAPSHOTS) -> None:
-    set_limit(SYSTEM, on=on, kind=kind, value=value)
 
 
 def of(caller: Caller, on: Account | Domain, kind: str = "snapshots") -> dict[str, object]:

@@ -5,33 +5,15 @@ import json
 import pytest
 from pytest_django import Settings
 
-from hypervisors.drivers.simulated.world import Disk, Machine
-from hypervisors.records import PowerState
+from hypervisors.drivers.simulated.world import Machine
 from snapshots.access import SYSTEM
 from snapshots.models import Job, VirtualMachine, VMSnapshot
 from snapshots.services.snapshot_actions import request_create, request_revert
-from snapshots.services.tenancy import assign_machine, assign_volume
-from tests.builders import Cloud, People, acting, current_name, drawn, run, take
-from tests.doors.browser_client import Browser, Page, machine_page, of_snapshot, words
+from snapshots.services.tenancy import assign_machine
+from tests.builders import Cloud, People, acting, current_name, drawn, only_job, run, take
+from tests.doors.browser_client import Browser, machine_page, of_snapshot, words
 
 NAME_TAKEN = "Another VM snapshot of this machine has this name."
-
-
-def only_job() -> Job:
-    """The only job that is under way."""
-    return Job.objects.get(state="queued")
-
-
-def choice(page: Page, name: str, value: str) -> str:
-    """What is said beside a radio button, and whether it can be chosen: "off: …"."""
-    box = page.one(f'//input[@name="{name}"][@value="{value}"]')
-    return ("off: " if box.get("disabled") is not None else "") + words(box.getparent())
-
-
-def checked(page: Page, name: str) -> list[str]:
-    """The values that are ticked."""
-    return [box.get("value", "on") for box in page.find(f'//input[@name="{name}"][@checked]')]
-
 
 # --- take ----------------------------------------------------------------------------------------------------------
 
@@ -40,27 +22,27 @@ def test_taking_offers_a_name_and_the_memory_of_a_running_machine(people: People
     take(web, "first", people.alice)
     page = Browser(people.alice).get(f"{machine_page(web)}take/")
     assert page.one('//input[@name="name"]').get("value").startswith("20")
-    assert checked(page, "kind") == ["memory"]
-    assert "The guest pauses while it is written" in choice(page, "kind", "memory")
-    assert "1 GiB" in choice(page, "kind", "memory")
-    assert choice(page, "kind", "quiesce").startswith("off: ")
-    assert "No guest agent answers" in choice(page, "kind", "quiesce")
+    assert page.checked("kind") == ["memory"]
+    assert "The guest pauses while it is written" in page.choice("kind", "memory")
+    assert "1 GiB" in page.choice("kind", "memory")
+    assert page.choice("kind", "quiesce").startswith("off: ")
+    assert "No guest agent answers" in page.choice("kind", "quiesce")
     assert "This machine 1 of 10 VM snapshots" in page.text
     assert "It will stem from first" in page.text
 
 
 def test_taking_from_a_stopped_machine_says_why_there_is_no_memory(people: People, db_machine: VirtualMachine) -> None:
     page = Browser(people.alice).get(f"{machine_page(db_machine)}take/")
-    assert checked(page, "kind") == ["disk"]
-    assert "db is stopped: it has no memory to keep. Start it first." in choice(page, "kind", "memory")
-    assert "the machine is off" in choice(page, "kind", "disk").lower()
+    assert page.checked("kind") == ["disk"]
+    assert "db is stopped: it has no memory to keep. Start it first." in page.choice("kind", "memory")
+    assert "the machine is off" in page.choice("kind", "disk").lower()
 
 
 def test_a_guest_with_an_agent_can_be_asked_to_settle(people: People) -> None:
     cloud = Cloud((Machine("agent", agent=True),))
     assign_machine(SYSTEM, machine=cloud.machine("agent"), account=people.acme)
     path = f"{machine_page(cloud.machine('agent'))}take/"
-    assert not choice(Browser(people.alice).get(path), "kind", "quiesce").startswith("off: ")
+    assert not Browser(people.alice).get(path).choice("kind", "quiesce").startswith("off: ")
     Browser(people.alice).post(path, {"name": "settled", "kind": "quiesce"})
     assert only_job().arguments == {"memory": False, "quiesce": True}
 
@@ -114,7 +96,7 @@ def test_a_name_that_cannot_be_is_refused_beside_its_field(
     assert field.get("aria-invalid") == "true"
     assert words(page.one(f'//*[@id="{field.get("aria-describedby")}"]')) == said
     assert words(page.one("//textarea")) == "kept"
-    assert checked(page, "kind") == ["memory"]
+    assert page.checked("kind") == ["memory"]
     assert VMSnapshot.objects.real().count() == 1
     if script:
         assert page.response["HX-Retarget"] == "#dialog"
@@ -199,8 +181,8 @@ def test_reverting_a_running_machine_to_disks_asks_what_happens_to_power(people:
     snapshot = take(web, "disks", people.alice, memory=False)
     browser = Browser(people.alice)
     page = browser.get(of_snapshot(snapshot, "revert"))
-    assert checked(page, "power") == []
-    assert "web is" not in choice(page, "power", "stopped")
+    assert page.checked("power") == []
+    assert "web is" not in page.choice("power", "stopped")
     assert "holds no memory to go on with. Please choose." in page.text
     assert {box.get("value") for box in page.find('//input[@name="power"]')} == {"stopped", "running"}
     refused = browser.post(of_snapshot(snapshot, "revert"), {"safety_snapshot": "on"})
@@ -217,8 +199,8 @@ def test_reverting_says_what_is_lost_and_offers_a_safety_snapshot(people: People
     page = browser.get(of_snapshot(first, "revert"))
     assert "web goes back to the VM snapshot first" in page.text
     assert "everything that changed on its disks and in its memory since it last stood at second" in page.text
-    assert checked(page, "power") == ["as_snapshot"]
-    assert checked(page, "safety_snapshot") == ["on"]
+    assert page.checked("power") == ["as_snapshot"]
+    assert page.checked("safety_snapshot") == ["on"]
     assert "disks and memory, so that you can come back" in page.text
     browser.post(of_snapshot(first, "revert"), {"power": "as_snapshot", "safety_snapshot": "on"})
     run(only_job())
@@ -244,7 +226,7 @@ def test_a_safety_snapshot_for_which_there_is_no_room_is_off_with_the_reason(
 def test_a_stopped_machine_reverts_without_a_question(people: People, db_machine: VirtualMachine) -> None:
     snapshot = take(db_machine, "first", people.alice)
     page = Browser(people.alice).get(of_snapshot(snapshot, "revert"))
-    assert checked(page, "power") == ["stopped"]
+    assert page.checked("power") == ["stopped"]
     assert "in its memory" not in page.text
 
 
@@ -346,86 +328,3 @@ def test_renaming_to_a_taken_name_is_refused_beside_the_field(people: People, we
     page = Browser(people.alice).post(of_snapshot(second, "rename"), {"name": "first"}, script=True)
     assert page.status == 409
     assert NAME_TAKEN in page.text
-
-
-# --- machine and volumes -------------------------------------------------------------------------------------------
-
-
-def test_starting_and_stopping(people: People, web: VirtualMachine, db_machine: VirtualMachine, cloud: Cloud) -> None:
-    browser = Browser(people.alice)
-    assert browser.post(f"{machine_page(db_machine)}start/").status == 302
-    run(only_job())
-    assert cloud.machine("db").power_state == PowerState.RUNNING
-    page = browser.get(f"{machine_page(web)}stop/")
-    assert checked(page, "way") == ["ask"]
-    assert "What the guest has not written to its disks yet is lost." in choice(page, "way", "force")
-    assert browser.post(f"{machine_page(web)}stop/", {"way": "force"}).status == 302
-    assert only_job().arguments == {"force": True}
-    run(only_job())
-    assert cloud.machine("web").power_state == PowerState.STOPPED
-    assert browser.post(f"{machine_page(web)}stop/", {"way": "ask"}).status == 409
-
-
-def test_stopping_without_a_choice_is_refused(people: People, web: VirtualMachine) -> None:
-    assert Browser(people.alice).post(f"{machine_page(web)}stop/", {}).status == 422
-    assert not Job.objects.filter(state="queued").exists()
-
-
-def test_a_start_that_is_refused_is_said_in_a_dialog(people: People, web: VirtualMachine) -> None:
-    page = Browser(people.alice).post(f"{machine_page(web)}start/", script=True)
-    assert page.status == 409
-    assert page.response["HX-Retarget"] == "#dialog"
-    assert "web is running already." in words(page.one('//*[@role="alert"]'))
-    assert page.one('//*[@id="dialog-title"]').text_content() == "Not possible in this state"
-
-
-def test_a_volume_can_be_detached_and_attached_again(people: People, web: VirtualMachine, cloud: Cloud) -> None:
-    volume = web.volumes.get(target="vdb")
-    browser = Browser(people.alice)
-    assert f"Detach {volume.name}" in browser.get(f"/volumes/{volume.uuid}/detach/").text
-    assert browser.post(f"/volumes/{volume.uuid}/detach/").status == 302
-    run(only_job())
-    assert len(browser.get(machine_page(web)).find('//ul[@class="volumes"]/li')) == 1
-    assert browser.get(f"/volumes/{volume.uuid}/detach/").status == 404
-    page = browser.get(f"{machine_page(web)}attach/")
-    assert volume.name in choice(page, "volume", str(volume.uuid))
-    assert browser.post(f"{machine_page(web)}attach/", {"volume": volume.uuid}).status == 302
-    run(only_job())
-    volume.refresh_from_db()
-    assert volume.machine == web
-
-
-def test_volumes_are_locked_while_there_are_snapshots(people: People, web: VirtualMachine) -> None:
-    take(web, "first", people.alice)
-    volume = web.volumes.first()
-    assert volume is not None
-    browser = Browser(people.alice)
-    page = browser.get(f"/volumes/{volume.uuid}/detach/")
-    submit = page.one('//*[@class="dialog-foot"]/button[contains(., "Detach volume")]')
-    assert submit.get("aria-disabled") == "true"
-    assert "web has VM snapshots (first)" in words(page.one('//*[@id="dialog-why"]'))
-    assert browser.post(f"/volumes/{volume.uuid}/detach/").status == 409
-
-
-def test_attaching_offers_no_volume_of_another_account(people: People, web: VirtualMachine) -> None:
-    cloud = Cloud((Machine("mine"), Machine("theirs", disks=(Disk(name="secret"), Disk(name="secret-2")))))
-    assign_machine(SYSTEM, machine=cloud.machine("mine"), account=people.acme)
-    assign_machine(SYSTEM, machine=cloud.machine("theirs"), account=people.other)
-    theirs = cloud.machine("theirs").volumes.get(name__startswith="secret-2")
-    Browser(people.charlie).post(f"/volumes/{theirs.uuid}/detach/")
-    run(only_job())
-    browser, path = Browser(people.alice), f"{machine_page(cloud.machine('mine'))}attach/"
-    page = browser.get(path)
-    assert "There is no loose volume" in page.text
-    assert "secret" not in page.source
-    refused = browser.post(path, {"volume": theirs.uuid})
-    assert refused.status == 404
-    assert "There is no such volume." in refused.text
-    assign_volume(SYSTEM, volume=theirs, account=people.acme)
-    assert "secret-2" in browser.get(path).text
-
-
-def test_attaching_nothing_is_refused(people: People, web: VirtualMachine) -> None:
-    page = Browser(people.alice).post(f"{machine_page(web)}attach/", {"volume": "vdb"})
-    assert page.status == 422
-    assert not Job.objects.filter(state="queued").exists()

@@ -5,18 +5,12 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from snapshots.access import SYSTEM
 from snapshots.choices import LimitKind
-from snapshots.models import Account, Domain, Event, Job, VirtualMachine, VMSnapshot
-from snapshots.services.limit_setting import set_limit
-from tests.builders import Cloud, People, take
+from snapshots.models import Event, Job, VirtualMachine, VMSnapshot
+from tests.builders import Cloud, People, limit, take
 from tests.doors.browser_client import Browser, Page, words
 
 GIB = 1024**3
-
-
-def limit(on: Account | Domain, value: int, kind: LimitKind = LimitKind.SNAPSHOTS) -> None:
-    set_limit(SYSTEM, on=on, kind=kind, value=value)
 
 
 def dialog(machine: VirtualMachine) -> str:
