@@ -6,11 +6,11 @@ from django.db import connection
 from django.db.models import Q
 
 from snapshots.access import SYSTEM
-from snapshots.choices import LimitKind
-from snapshots.models import Account, Domain, LimitUse, VirtualMachine
+from snapshots.choices import LimitKind, Role
+from snapshots.models import Account, Domain, LimitUse, User, VirtualMachine
 from snapshots.refusals import Refusal
 from snapshots.services import book_check, limit_setting, moving, tenancy
-from tests.builders import account, domain
+from tests.builders import account, domain, user
 from tests.deeds import Outcome, ask_to_create, machine_of
 
 
@@ -88,6 +88,40 @@ def move_or_delete(verb: str, cloud: str) -> str:
     except Refusal as refusal:
         return refusal.code
     return "done"
+
+
+def give_or_delete(verb: str, cloud: str) -> str:
+    """Give the cloud's first machine, or a role, to what is "doomed of" it, or delete that; "done" or why not."""
+    place = Domain.objects.filter(name=f"doomed of {cloud}").first()
+    owner = Account.objects.select_related("domain").filter(name=f"doomed of {cloud}").first()
+    if place is None and owner is None:
+        return "not_found"
+    person = User.objects.get(username=f"operator-{cloud}")
+    try:
+        if verb == "delete" and owner is not None:
+            tenancy.delete_account(SYSTEM, account=owner)
+        elif verb == "delete" and place is not None:
+            tenancy.delete_domain(SYSTEM, domain=place)
+        elif verb == "give machine":
+            tenancy.assign_machine(SYSTEM, machine=machine_of(cloud), account=owner)
+        else:
+            role = Role.READER if owner is not None else Role.DOMAIN_ADMIN
+            tenancy.grant_role(SYSTEM, user=person, role=role, account=owner, domain=place)
+    except Refusal as refusal:
+        return refusal.code
+    return "done"
+
+
+def doom_account(cloud: str) -> None:
+    """Make the account "doomed of" the cloud, which owns nothing."""
+    tenancy.assign_machine(SYSTEM, machine=machine_of(cloud), account=None)
+    if not Account.objects.filter(name=f"doomed of {cloud}").exists():
+        account(f"doomed of {cloud}", Account.objects.select_related("domain").get(name=cloud).domain)
+
+
+def add_operator(cloud: str) -> None:
+    """A user for the cloud, of its account."""
+    user(f"operator-{cloud}", Role.OPERATOR, account=Account.objects.get(name=cloud))
 
 
 def doom(cloud: str) -> None:

@@ -18,6 +18,7 @@ from snapshots.models import Account, Domain, Limit, Membership
 from snapshots.naming import size_in_words
 from snapshots.refusals import Forbidden, Invalid, NotVisible
 from snapshots.services import events
+from snapshots.services.kept_places import lock_trees
 
 MOST = 2**63 - 1
 
@@ -122,25 +123,6 @@ def _holding_at(domain: Domain, kind: LimitKind) -> tuple[int, int]:
 def named(on: Account | Domain) -> str:
     """The place in a sentence."""
     return f"the {'account' if isinstance(on, Account) else 'domain'} {on.name}"
-
-
-def lock_trees(domains: Collection[Domain]) -> None:
-    """Lock the trees that these domains are in against every other setting and moving until the transaction ends. Others
-    may refer to them meanwhile."""
-    keys = [domain.pk for domain in domains]
-    while True:
-        with transaction.atomic():
-            roots = _roots_of(keys)
-            list(Domain.objects.select_for_update(no_key=True).filter(pk__in=roots).order_by("pk").values_list("pk"))
-            if _roots_of(keys) <= roots:
-                return
-            # One was moved before its tree was locked and is in another by now. To lock that as well would be out of
-            # order: everything is let go of and begun anew.
-            transaction.set_rollback(True)
-
-
-def _roots_of(domain_pks: Collection[int]) -> set[int]:
-    return {domain.ancestor_ids[0] for domain in Domain.objects.filter(pk__in=domain_pks)}
 
 
 def _locked(on: Account | Domain) -> Account | Domain:

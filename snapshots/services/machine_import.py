@@ -21,6 +21,7 @@ from snapshots.models import Account, ImportRule, Job, VirtualMachine, Volume
 from snapshots.refusals import Invalid, LimitExceeded, NotVisible
 from snapshots.services import events
 from snapshots.services.import_matching import MatchedMachine, Rules, seen_by_rules
+from snapshots.services.kept_places import hold_account
 from snapshots.services.snapshot_rules import busy_refusal
 from snapshots.services.tenancy import hand_over
 
@@ -123,7 +124,7 @@ def _give(
 def add_rule(actor: Actor, **values: Unpack[RuleValues]) -> ImportRule:
     """A new rule, tried after all others. It works from the next reading on, or when `apply_rules_now` is called."""
     require_root_admin(actor)
-    cleaned = _cleaned(values)
+    cleaned = _to_keep(values)
     if ImportRule.objects.count() >= RULES_MOST:
         raise LimitExceeded(
             f"There are {RULES_MOST} import rules, which is as many as there can be. Delete one that is no longer needed.",
@@ -140,7 +141,7 @@ def change_rule(actor: Actor, *, rule: ImportRule, **values: Unpack[RuleValues])
     """Another condition or account for a rule. Machines it gave away before stay where they are."""
     require_root_admin(actor)
     rule = _locked(rule)
-    for name, value in _cleaned(values).items():
+    for name, value in _to_keep(values).items():
         setattr(rule, name, value)
     rule.save()
     _record(actor, "changed", rule)
@@ -179,6 +180,12 @@ def _locked(rule: ImportRule) -> ImportRule:
     if row is None:
         raise NotVisible("There is no such import rule.")
     return row
+
+
+def _to_keep(values: RuleValues) -> dict[str, Any]:
+    """The values as they are kept, of an account that stays. Raises `Invalid` and `NotVisible`."""
+    cleaned = _cleaned(values)
+    return {**cleaned, "account": hold_account(cleaned["account"])}
 
 
 def _cleaned(values: RuleValues) -> dict[str, Any]:
@@ -255,9 +262,12 @@ def _apply(actor: Actor, rules: Sequence[ImportRule], machines: QuerySet[Virtual
     for rule, pks in decided.items():
         words = f"now belongs to {rule.account.name}, by the import rule “{rule.words}”."
         for start in range(0, len(pks), BATCH):
-            with transaction.atomic():
-                # Whoever decided since this was read has the last word.
-                given = _give(actor, pks[start : start + BATCH], rule.account, _is_decided, words)
+            try:
+                with transaction.atomic():
+                    # Whoever decided since this was read has the last word.
+                    given = _give(actor, pks[start : start + BATCH], rule.account, _is_decided, words)
+            except NotVisible:
+                break  # The account was deleted since, and the rule before it.
             count += len(given.machines)
     return count
 

@@ -15,7 +15,8 @@ from snapshots.limit_levels import Place, room_of
 from snapshots.models import Account, Domain, Event, VirtualMachine
 from snapshots.refusals import Invalid, NameTaken, NotVisible
 from snapshots.services import events, limit_rules
-from snapshots.services.limit_setting import lock_trees, lower_below
+from snapshots.services.kept_places import lock_trees
+from snapshots.services.limit_setting import lower_below
 
 
 @transaction.atomic

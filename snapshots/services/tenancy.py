@@ -31,7 +31,7 @@ from snapshots.models import (
 from snapshots.naming import some_of
 from snapshots.refusals import Forbidden, Invalid, InvalidState, NameTaken, NotVisible
 from snapshots.services import events
-from snapshots.services.limit_setting import lock_trees
+from snapshots.services.kept_places import hold_account, hold_domain, lock_trees
 from snapshots.services.moving import tell_if_passed
 from snapshots.services.snapshot_rules import busy_refusal, clean_name
 from snapshots.tree import lock_machine
@@ -102,7 +102,7 @@ def delete_domain(actor: Actor, *, domain: Domain) -> None:
         domain.children.count() + domain.accounts.count(),
     )
     events.record(actor, "tenancy.domain.deleted", detail=f"Domain {domain.name}.")
-    domain.delete()
+    hold_domain(domain, to_delete=True).delete()
 
 
 @transaction.atomic
@@ -110,7 +110,7 @@ def delete_account(actor: Actor, *, account: Account) -> None:
     """Delete an account that owns nothing, with the roles given on it. Raises `InvalidState` while it owns machines or
     volumes, or an import rule gives it machines."""
     require_administer(actor, account.domain)
-    account = Account.objects.select_for_update().get(pk=account.pk)
+    account = hold_account(account, to_delete=True)
     volumes = Volume.objects.filter(account=account, machine=None)
     rules = ImportRule.objects.filter(account=account)
     _refuse_unless_empty(
@@ -202,6 +202,10 @@ def grant_role(
     _require_may_change_roles(actor, user, role, account, domain)
     if (account is None) == (role in (Role.READER, Role.OPERATOR)) or (domain is None) == (role == Role.DOMAIN_ADMIN):
         raise Invalid(f"The role {role.label} does not fit what it is given on.")
+    if account is not None:
+        account = hold_account(account)
+    if domain is not None:
+        domain = hold_domain(domain)
     membership, _ = Membership.objects.update_or_create(
         user=user, account=account, domain=domain, defaults={"role": role}
     )
@@ -235,7 +239,9 @@ def assign_machine(actor: Actor, *, machine: VirtualMachine, account: Account | 
 def hand_over(actor: Actor, machines: Collection[VirtualMachine], account: Account | None, words: str) -> None:
     """Write down that these machines and their volumes are the account's, or nobody's, with an event for each that ends in
     these words, and one where more is in use now than the account or a domain above may use. Call inside a transaction
-    that holds the machines' locks, of those on which no job is under way."""
+    that holds the machines' locks, of those on which no job is under way. Raises `NotVisible` when the account went."""
+    if account is not None:
+        account = hold_account(account)
     keys = [machine.pk for machine in machines]
     owners = {machine.booked_account_id for machine in machines} | {account.pk if account else None}
     # What is billed names the domain: while their use is locked the accounts do not move.
@@ -259,6 +265,8 @@ def assign_volume(actor: Actor, *, volume: Volume, account: Account | None) -> N
     volume = Volume.objects.select_for_update().get(pk=volume.pk)
     if volume.machine_id is not None:
         raise InvalidState(f"{volume.name} is attached; it belongs to its machine's account.")
+    if account is not None:
+        account = hold_account(account)
     Volume.objects.filter(pk=volume.pk).update(account=account)
     detail = f"{volume.name} now belongs to {account.name if account else 'no account'}."
     events.record(actor, "volume.assigned", account=account, hypervisor_id=volume.hypervisor_id, detail=detail)
