@@ -24,6 +24,8 @@ GIB = 2**30
 KIB_HOUR = 2**10 * HOUR
 """Byte-microseconds. What one VM snapshot uses in a month fits into 64 bits of these whatever its size is."""
 BILLION = 10**9
+GIB_HOUR = GIB * HOUR
+"""Byte-microseconds, which as a rest fit into 64 bits."""
 QUARTER = timedelta(minutes=15)
 """All zones differ from UTC by whole quarters of an hour."""
 
@@ -68,6 +70,11 @@ def period_end(at: datetime, length: PeriodLength, zone: ZoneInfo) -> datetime:
     if length == PeriodLength.MONTH:
         return _midnight(date(day.year + day.month // 12, day.month % 12 + 1, 1), zone)
     return _midnight(day + timedelta(days=1), zone)
+
+
+def month_of(at: datetime, zone: ZoneInfo) -> date:
+    """The first day of the month that holds the moment."""
+    return at.astimezone(zone).date().replace(day=1)
 
 
 def _quarter(at: datetime) -> datetime:
@@ -138,15 +145,15 @@ class Cost:
         self.numerator: int | None = None
         self.currency = ""
 
-    def add(self, price: Price, duration: int, allocated: int, measured: int | None) -> None:
-        """So many microseconds of a VM snapshot of this size at this price."""
+    def add(self, price: Price, duration: int, allocated: int, measured: int | None, count: int = 1) -> None:
+        """So many microseconds of a VM snapshot of this size, or of several of these sizes together, at this price."""
         match price.unit:
             case PriceUnit.ALLOCATED:
                 size = allocated
             case PriceUnit.MEASURED:
                 size = measured or 0
             case _:
-                size = GIB
+                size = count * GIB
         self.numerator = (self.numerator or 0) + price.billionths * duration * size
         self.currency = price.currency
 
@@ -216,7 +223,8 @@ NO_USE = Amounts(0, 0, 0, 0, None)
 
 @dataclass(slots=True)
 class Stay:
-    """What one VM snapshot used at one place within a stretch of time. Names and sizes are the last ones there."""
+    """What one VM snapshot, or several, used at one place within a stretch of time. Names and sizes are the last ones
+    there."""
 
     place: tuple[UUID | None, ...]
     start: datetime
@@ -245,6 +253,20 @@ class Stay:
         for kind, allocated in ((UsageType.VM_SNAPSHOT, volume), (UsageType.VM_SNAPSHOT_ON_PRIMARY, estimated)):
             for held, price in prices.stretches(kind, entry.place[POOL], start, end):
                 self.costs.setdefault(kind, Cost()).add(price, held, allocated, measured)
+
+    def add_several(self, count: int, measured: int, start: datetime, end: datetime, prices: PriceList) -> None:
+        """So many VM snapshots, so many of them measured, were there from start to end. `sizes` are those of all of them
+        together."""
+        duration = microseconds(start, end)
+        volume, estimated, occupied = self.sizes
+        self.microseconds += duration * count
+        self.volume += duration * volume
+        self.estimated += duration * estimated
+        self.measured += duration * (occupied or 0)
+        self.unmeasured += duration * (count - measured)
+        for kind, allocated in ((UsageType.VM_SNAPSHOT, volume), (UsageType.VM_SNAPSHOT_ON_PRIMARY, estimated)):
+            for held, price in prices.stretches(kind, self.place[POOL], start, end):
+                self.costs.setdefault(kind, Cost()).add(price, held, allocated, occupied, count)
 
     def amounts(self, kind: UsageType) -> Amounts:
         """What it used of this type."""

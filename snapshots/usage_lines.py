@@ -13,9 +13,9 @@ from uuid import UUID
 
 from django.db.models import Min, QuerySet
 
-from snapshots.models import UsageEvent, UsagePrice, UsageRecord
+from snapshots.models import UsageEvent, UsageMonth, UsagePrice, UsageRecord
 from snapshots.models.usage import NAMES, PLACE, SIZES
-from snapshots.usage_arithmetic import BILLION, KIB_HOUR, Amounts, Entry, Price, PriceList, whole_of
+from snapshots.usage_arithmetic import BILLION, GIB_HOUR, KIB_HOUR, Amounts, Entry, Price, PriceList, whole_of
 
 CHUNK = 2000
 COLUMNS = ("snapshot_uuid", "at", "pk", "alive", *PLACE, *NAMES, *SIZES)
@@ -64,13 +64,27 @@ def price_list() -> PriceList:
 
 def amounts_of(row: UsageRecord) -> Amounts:
     """What a record says."""
-    cost = None
-    if row.cost_whole is not None and row.cost_rest is not None:
-        cost = whole_of(row.cost_whole, row.cost_rest, BILLION)
     return Amounts(
         row.microseconds,
         whole_of(row.allocated_kib_hours, row.allocated_rest, KIB_HOUR),
         whole_of(row.measured_kib_hours, row.measured_rest, KIB_HOUR),
         row.unmeasured_microseconds,
-        cost,
+        _cost(row),
     )
+
+
+def amounts_of_month(row: UsageMonth) -> Amounts:
+    """What the sum of a month says."""
+    return Amounts(
+        row.microseconds,
+        whole_of(row.allocated_gib_hours, row.allocated_rest, GIB_HOUR),
+        whole_of(row.measured_gib_hours, row.measured_rest, GIB_HOUR),
+        row.unmeasured_microseconds,
+        _cost(row),
+    )
+
+
+def _cost(row: UsageRecord | UsageMonth) -> int | None:
+    if row.cost_whole is None or row.cost_rest is None:
+        return None
+    return whole_of(row.cost_whole, row.cost_rest, BILLION)

@@ -5,11 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import time_machine
+from django.conf import settings
 
 from snapshots.choices import UsageChange, UsageType
-from snapshots.models import UsageEvent, UsagePeriod, UsageRecord
+from snapshots.models import UsageEvent, UsageMonth, UsagePeriod, UsageRecord
 from snapshots.models.usage import PLACE
 from snapshots.reading.usage_proof import prove
 from snapshots.services.usage_aggregation import close_due_periods
@@ -91,11 +93,13 @@ def close(now: str) -> list[UsagePeriod]:
 
 
 def prove_all() -> None:
-    """The other calculation finds the same, from the first period to the last."""
+    """The other calculation finds the same, from the first period to the last, and months are the sums of their records."""
     proof = prove()
     assert proof.differences == []
     assert proof.periods == UsagePeriod.objects.count()
     assert proof.records == UsageRecord.objects.count()
+    assert proof.months == UsageMonth.objects.count()
+    assert months_written() == months_of_records()
 
 
 Sums = tuple[int, int, int, int]
@@ -120,3 +124,45 @@ def summed(records: Iterable[UsageRecord]) -> dict[Any, Sums]:
 def all_records() -> dict[Any, Sums]:
     """The same of all records there are."""
     return summed(UsageRecord.objects.select_related("period", "corrects"))
+
+
+MonthSums = tuple[int, int, int, int, int, int | None, str]
+"""Records, and as `Sums`, and the cost in billionths with its currency."""
+
+
+def months_of_records() -> dict[Any, MonthSums]:
+    """By the month in which they began in the zone that is set, account, machine and type: the records, added up."""
+    found: dict[Any, list[Any]] = defaultdict(lambda: [0, 0, 0, 0, 0, None, ""])
+    for row in UsageRecord.objects.all():
+        day = row.start.astimezone(ZoneInfo(settings.USAGE_TIME_ZONE)).date()
+        sums = found[day.year, day.month, row.account_uuid, row.machine_uuid, row.type]
+        sums[0] += 1
+        sums[1] += row.microseconds
+        sums[2] += row.allocated_kib_hours * 1024 * HOUR + row.allocated_rest
+        sums[3] += row.measured_kib_hours * 1024 * HOUR + row.measured_rest
+        sums[4] += row.unmeasured_microseconds
+        if row.cost_whole is not None and row.cost_rest is not None:
+            sums[5] = (sums[5] or 0) + row.cost_whole * 10**9 + row.cost_rest
+            sums[6] = row.currency
+    return {
+        key: (one, two, three, four, five, six, last) for key, (one, two, three, four, five, six, last) in found.items()
+    }
+
+
+def months_written() -> dict[Any, MonthSums]:
+    """The same as it is kept. What goes beyond whole units is less than one."""
+    found: dict[Any, MonthSums] = {}
+    for row in UsageMonth.objects.all():
+        assert 0 <= row.allocated_rest < GIB * HOUR
+        assert 0 <= row.measured_rest < GIB * HOUR
+        assert 0 <= (row.cost_rest or 0) < 10**9
+        found[row.month.year, row.month.month, row.account_uuid, row.machine_uuid, row.type] = (
+            row.records,
+            row.microseconds,
+            row.allocated_gib_hours * GIB * HOUR + row.allocated_rest,
+            row.measured_gib_hours * GIB * HOUR + row.measured_rest,
+            row.unmeasured_microseconds,
+            None if row.cost_whole is None or row.cost_rest is None else row.cost_whole * 10**9 + row.cost_rest,
+            row.currency,
+        )
+    return found

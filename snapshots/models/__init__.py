@@ -8,7 +8,7 @@ from snapshots.models.job import IdempotencyKey, Job
 from snapshots.models.limits import Limit, LimitUse
 from snapshots.models.snapshot import VMSnapshot
 from snapshots.models.tenancy import Account, ApiToken, Domain, Membership, User
-from snapshots.models.usage import OpenUsage, UsageEvent, UsagePeriod, UsagePrice, UsageRecord
+from snapshots.models.usage import OpenUsage, UsageEvent, UsageMonth, UsagePeriod, UsagePrice, UsageRecord
 
 __all__ = [
     "Account",
@@ -27,6 +27,7 @@ __all__ = [
     "PoolPolicy",
     "StoragePool",
     "UsageEvent",
+    "UsageMonth",
     "UsagePeriod",
     "UsagePrice",
     "UsageRecord",

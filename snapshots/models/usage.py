@@ -64,13 +64,15 @@ class OpenUsage(UsageFacts):
 class UsagePeriod(models.Model):
     """A stretch of time that is billed: its usage stands in records that never change any more. `start` belongs to it,
     `end` to the next; both are UTC. Periods follow each other without gap, and `number` counts them in the order of time.
-    Made by `services.usage_aggregation`; the database refuses to change or delete one."""
+    `month` is the first day of the month in which all of it lies, in the zone in which it was closed. Made by
+    `services.usage_aggregation`; the database refuses to change or delete one."""
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     number = models.BigIntegerField(unique=True)
     start = models.DateTimeField(unique=True)
     end = models.DateTimeField(unique=True)
     length = models.CharField(max_length=8, choices=PeriodLength)
+    month = models.DateField(db_index=True)
     closed_at = models.DateTimeField()
 
     class Meta:
@@ -104,7 +106,9 @@ class UsageEvent(UsageFacts):
             models.Index(fields=("snapshot_uuid", "at", "id"), condition=Q(carried=True), name="usage_event_carried"),
             # How one machine grew.
             models.Index(fields=("machine_uuid", "at", "id"), name="usage_event_by_machine"),
-            models.Index(fields=("account_uuid",), condition=Q(carried=True), name="usage_event_carried_of"),
+            models.Index(
+                fields=("account_uuid", "machine_uuid"), condition=Q(carried=True), name="usage_event_carried_of"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -164,6 +168,49 @@ class UsageRecord(UsageFacts):
 
     def __str__(self) -> str:
         return f"{self.get_type_display()}: {self.snapshot_name}"
+
+
+class UsageMonth(models.Model):
+    """What one machine of one account used in one month, by type: the sum of the records of all periods of that month, with
+    their corrections. Kept by `services.usage_months` in the transaction that writes the records; nothing else stands in
+    it, so that it can be made again from them.
+
+    The columns are those of a record, but that size times time is in whole GiB-hours and byte-microseconds beyond them: a
+    sum of records may be larger than 64 bits of KiB-hours. `machine_name` is that of the last closing.
+    """
+
+    month = models.DateField()
+    account_uuid = models.UUIDField()
+    machine_uuid = models.UUIDField()
+    machine_name = models.CharField(max_length=255)
+    type = models.PositiveSmallIntegerField(choices=UsageType)
+    records = models.BigIntegerField()
+    microseconds = models.BigIntegerField()
+    allocated_gib_hours = models.BigIntegerField()
+    allocated_rest = models.BigIntegerField()
+    measured_gib_hours = models.BigIntegerField()
+    measured_rest = models.BigIntegerField()
+    unmeasured_microseconds = models.BigIntegerField()
+    cost_whole = models.BigIntegerField(null=True)
+    cost_rest = models.BigIntegerField(null=True)
+    currency = models.CharField(max_length=16, blank=True)
+
+    class Meta:
+        ordering = ("-month", "machine_name", "type")
+        constraints = [
+            # Begins with the machine: a closing looks for the rows of many machines at once.
+            models.UniqueConstraint(
+                fields=("machine_uuid", "month", "account_uuid", "type"), name="one_usage_month_of_each_machine"
+            ),
+            models.CheckConstraint(
+                name="usage_month_cost_is_whole",
+                condition=Q(cost_whole=None, cost_rest=None) | Q(cost_whole__isnull=False, cost_rest__isnull=False),
+            ),
+        ]
+        indexes = [models.Index(fields=("account_uuid", "month"), name="usage_month_by_account")]
+
+    def __str__(self) -> str:
+        return f"{self.get_type_display()}: {self.machine_name}, {self.month:%Y-%m}"
 
 
 class UsagePrice(models.Model):

@@ -1,12 +1,14 @@
-"""The page on which people see what their account used: by month, and in one month by machine and by VM snapshot.
+"""The page on which people see what their account used: by month, in one month by machine, and of one machine by VM
+snapshot.
 
-Usage belongs to the month in which it began, also where a later period corrects it: a record is in one month, even if its
-period lies across the edge of two. Months are those of the zone in which usage is billed. What no period has billed yet
-stands beside what is billed.
+Months and machines are read from the sums that are kept by month, and records only of one machine in one month, so that the
+page costs the same however many records there are. Usage belongs to the month of the period in which it was used, also
+where a later one corrects it. Months are those of the zone in which the period was closed. What no period has billed yet
+stands beside what is billed, in the months of the zone that is set.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -14,26 +16,38 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db.models import Case, DateField, QuerySet, Value, When
+from django.db.models import Max, Min, QuerySet
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from snapshots.access import Person, visible_accounts, visible_machines, visible_snapshots, visible_usage_records
+from snapshots.access import (
+    Person,
+    visible_accounts,
+    visible_machines,
+    visible_snapshots,
+    visible_usage_months,
+    visible_usage_records,
+)
 from snapshots.choices import PeriodLength, UsageType
-from snapshots.models import Account, UsageRecord
-from snapshots.reading.open_usage import OpenPeriod, open_usage
-from snapshots.reading.usage_totals import UsageSum, usage_sums
+from snapshots.models import Account, UsageMonth, UsagePeriod, UsageRecord
+from snapshots.models.usage import NAMES
+from snapshots.reading.open_usage import MACHINE, OpenPeriod, open_usage, open_usage_of_machine
+from snapshots.reading.usage_totals import month_sums, usage_sums
 from snapshots.refusals import NotVisible
-from snapshots.usage_arithmetic import NO_USE, Amounts, Stay, period_end, period_start
+from snapshots.usage_arithmetic import NO_USE, Amounts, Stay, month_of, period_start
+from snapshots.usage_lines import amounts_of_month
 
 MONTHS_SHOWN = 12
 ROWS_SHOWN = 100
 ACCOUNTS_OFFERED = 200
 VOLUMES, PRIMARY = UsageType.VM_SNAPSHOT, UsageType.VM_SNAPSHOT_ON_PRIMARY
+MACHINE_NAME, SNAPSHOT_NAME = NAMES.index("machine_name"), NAMES.index("snapshot_name")
 
 
 @dataclass(frozen=True, slots=True)
 class UsageQuery:
-    """What is asked for: an account, a month (its first day) and a machine in it. None: the page chooses, or all."""
+    """What is asked for: an account, a month (its first day) and a machine in it. None: the page chooses, and its CSV of
+    records holds all."""
 
     account: UUID | None = None
     month: date | None = None
@@ -69,9 +83,8 @@ class Use:
         """Of both types, billed or not; None without any price."""
         return self.all_primary.plus(self.all_volumes).cost
 
-    def add_sum(self, kind: int, found: UsageSum) -> None:
-        """Take the sum of some records in."""
-        amounts = Amounts(found.microseconds, found.allocated, found.measured, found.unmeasured, found.cost)
+    def add_billed(self, kind: int, amounts: Amounts) -> None:
+        """Take in what is billed of this type."""
         if kind == VOLUMES:
             self.volumes = self.volumes.plus(amounts)
         else:
@@ -91,12 +104,12 @@ class UsedThing:
     name: str
     use: Use
     there: bool = False
-    machine_name: str = ""
 
 
 @dataclass(slots=True)
 class UsagePage:
-    """All the page shows. `months` are the last ones, oldest first, each with what was used in it."""
+    """All the page shows. `months` are the last ones, oldest first, each with what was used in it. `machine` is the one
+    whose VM snapshots are shown: that which was chosen, or the one that used most; None where none used anything."""
 
     account: Account | None
     accounts: list[Account]
@@ -124,11 +137,12 @@ def usage_page(person: Person, query: UsageQuery) -> UsagePage:
     page = UsagePage(account, accounts)
     if account is None:
         return page
-    found = open_usage(account.uuid, [_bounds(month)[0] for month in _last_months()])
+    found = open_usage(account.uuid, [_start_of(month) for month in _last_months()])
     page.open_since, page.open_until = found.start, found.until
-    page.months = _months(_of(person, account), found)
+    sums = visible_usage_months(person).filter(account_uuid=account.uuid)
+    _fill_months(page, sums, found)
     page.month = query.month if query.month in page.months else max(page.months)
-    _fill_month(person, account, page, found, query)
+    _fill_month(person, page, sums.filter(month=page.month), found, query)
     return page
 
 
@@ -156,84 +170,92 @@ def _of(person: Person, account: Account) -> QuerySet[UsageRecord]:
     return visible_usage_records(person).filter(account_uuid=account.uuid)
 
 
+def _in_month(rows: QuerySet[UsageRecord], month: date) -> QuerySet[UsageRecord]:
+    periods = UsagePeriod.objects.filter(month=month)
+    bounds = periods.aggregate(start=Min("start"), end=Max("end"))
+    if bounds["start"] is None:
+        return rows.none()
+    # The bounds let an index find the few. They alone are not enough where another zone was set: a period of the month
+    # before may then lie among those of this one.
+    within = rows.filter(start__gte=bounds["start"], start__lt=bounds["end"])
+    return within.alias(used_in=Coalesce("corrects", "period")).filter(used_in__in=periods.order_by().values("pk"))
+
+
 def _zone() -> ZoneInfo:
     return ZoneInfo(settings.USAGE_TIME_ZONE)
 
 
-def _month_of(at: datetime) -> date:
-    return at.astimezone(_zone()).date().replace(day=1)
-
-
-def _bounds(month: date) -> tuple[datetime, datetime]:
-    within = datetime(month.year, month.month, 15, tzinfo=_zone())
-    return period_start(within, PeriodLength.MONTH, _zone()), period_end(within, PeriodLength.MONTH, _zone())
-
-
-def _in_month(rows: QuerySet[UsageRecord], month: date) -> QuerySet[UsageRecord]:
-    start, end = _bounds(month)
-    return rows.filter(start__gte=start, start__lt=end)
+def _start_of(month: date) -> datetime:
+    return period_start(datetime(month.year, month.month, 15, tzinfo=_zone()), PeriodLength.MONTH, _zone())
 
 
 def _last_months() -> list[date]:
-    newest = _month_of(timezone.now())
+    newest = month_of(timezone.now(), _zone())
     numbers = range(newest.year * 12 + newest.month - MONTHS_SHOWN, newest.year * 12 + newest.month)
     return [date(number // 12, number % 12 + 1, 1) for number in numbers]
 
 
-def _months(rows: QuerySet[UsageRecord], found: OpenPeriod) -> dict[date, Use]:
-    months = {month: Use() for month in _last_months()}
-    ends = [When(start__lt=_bounds(month)[1], then=Value(month)) for month in months]
-    shown = rows.filter(start__gte=_bounds(min(months))[0], start__lt=_bounds(max(months))[1])
-    of_month = shown.annotate(month=Case(*ends, output_field=DateField()))
-    for (month, kind), total in usage_sums(of_month, "month", "type").items():
-        months[month].add_sum(kind, total)
-    for _, stay in found.used:
-        use = months.get(_month_of(stay.start))
+def _fill_months(page: UsagePage, sums: QuerySet[UsageMonth], found: OpenPeriod) -> None:
+    page.months = {month: Use() for month in _last_months()}
+    shown = sums.filter(month__gte=min(page.months), month__lte=max(page.months))
+    for (month, kind), total in month_sums(shown, "month", "type").items():
+        page.months[month].add_billed(kind, total.amounts)
+        page.currency = page.currency or total.currency
+    for stay in found.used:
+        use = page.months.get(month_of(stay.start, _zone()))
         if use is not None:
             use.add_open(stay)
-    return months
+        page.currency = page.currency or next(filter(None, map(stay.currency, UsageType)), "")
 
 
-def _fill_month(person: Person, account: Account, page: UsagePage, found: OpenPeriod, query: UsageQuery) -> None:
-    assert page.month is not None  # noqa: S101  # it was just chosen
-    month = page.month
-    rows = _in_month(_of(person, account), month)
-    used = [(uuid, stay) for uuid, stay in found.used if _month_of(stay.start) == month]
-    machines = _by(rows, used, "machine", lambda _, stay: (stay.place[0], stay.names[1]))
-    page.machine = next((thing for thing in machines if thing.uuid == query.machine), None)
-    if page.machine is not None:
-        chosen = page.machine.uuid
-        rows = rows.filter(machine_uuid=chosen)
-        used = [(uuid, stay) for uuid, stay in used if stay.place[0] == chosen]
-    snapshots = _by(rows, used, "snapshot", lambda uuid, stay: (uuid, stay.names[0]))
+def _fill_month(
+    person: Person, page: UsagePage, sums: QuerySet[UsageMonth], found: OpenPeriod, query: UsageQuery
+) -> None:
+    assert page.month is not None and page.account is not None  # noqa: S101, PT018  # they were just chosen
+    zone = _zone()
+    machines = _machines(sums, (stay for stay in found.used if month_of(stay.start, zone) == page.month))
     page.more_machines, page.machines = max(len(machines) - ROWS_SHOWN, 0), machines[:ROWS_SHOWN]
+    if not machines:
+        return
+    page.machine = next((thing for thing in machines if thing.uuid == query.machine), machines[0])
+    _mark_there([page.machine, *page.machines], visible_machines(person))
+    chosen = page.machine.uuid
+    records = _in_month(_of(person, page.account), page.month).filter(machine_uuid=chosen)
+    used = open_usage_of_machine(found, chosen)
+    snapshots = _snapshots(records, ((uuid, stay) for uuid, stay in used if month_of(stay.start, zone) == page.month))
     page.more_snapshots, page.snapshots = max(len(snapshots) - ROWS_SHOWN, 0), snapshots[:ROWS_SHOWN]
-    _mark_there(page.machines, visible_machines(person))
     _mark_there(page.snapshots, visible_snapshots(person))
-    page.currency = next((stay.currency(kind) for _, stay in used for kind in UsageType if stay.currency(kind)), "")
-    page.currency = page.currency or rows.exclude(currency="").values_list("currency", flat=True).first() or ""
 
 
-def _by(
-    rows: QuerySet[UsageRecord],
-    used: Iterable[tuple[UUID, Stay]],
-    what: str,
-    of_open: Callable[[UUID, Stay], tuple[Any, str]],
-) -> list[UsedThing]:
-    """What was used of each machine or VM snapshot, the largest first."""
+def _machines(sums: QuerySet[UsageMonth], used: Iterable[Stay]) -> list[UsedThing]:
     uses: dict[UUID, Use] = defaultdict(Use)
-    names: dict[UUID, tuple[str, str]] = {}
-    sums = usage_sums(rows, f"{what}_uuid", f"{what}_name", "machine_name", "type")
-    for (uuid, name, machine, kind), total in sums.items():
-        uses[uuid].add_sum(kind, total)
-        names[uuid] = (name, machine)
-    for snapshot, stay in used:
-        uuid, name = of_open(snapshot, stay)
+    names: dict[UUID, str] = {}
+    for row in sums.order_by():
+        uses[row.machine_uuid].add_billed(row.type, amounts_of_month(row))
+        names[row.machine_uuid] = row.machine_name
+    for stay in used:
+        uuid: Any = stay.place[MACHINE]
         uses[uuid].add_open(stay)
-        names.setdefault(uuid, (name, stay.names[1]))
-    things = [UsedThing(uuid, names[uuid][0], use, machine_name=names[uuid][1]) for uuid, use in uses.items()]
+        names.setdefault(uuid, stay.names[MACHINE_NAME])
+    return _largest_first(uses, names)
+
+
+def _snapshots(records: QuerySet[UsageRecord], used: Iterable[tuple[UUID, Stay]]) -> list[UsedThing]:
+    uses: dict[UUID, Use] = defaultdict(Use)
+    names: dict[UUID, str] = {}
+    for (uuid, name, kind), total in usage_sums(records, "snapshot_uuid", "snapshot_name", "type").items():
+        uses[uuid].add_billed(kind, total.amounts)
+        names[uuid] = name
+    for uuid, stay in used:
+        uses[uuid].add_open(stay)
+        names.setdefault(uuid, stay.names[SNAPSHOT_NAME])
+    return _largest_first(uses, names)
+
+
+def _largest_first(uses: Mapping[UUID, Use], names: Mapping[UUID, str]) -> list[UsedThing]:
     return sorted(
-        things, key=lambda thing: (-thing.use.all_primary.allocated, -thing.use.all_volumes.allocated, thing.name)
+        (UsedThing(uuid, names[uuid], use) for uuid, use in uses.items()),
+        key=lambda thing: (-thing.use.all_primary.allocated, -thing.use.all_volumes.allocated, thing.name),
     )
 
 

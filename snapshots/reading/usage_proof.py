@@ -3,24 +3,28 @@
 The aggregation walks from event to event and adds up what lay in between. Here every event counts by itself: each changes
 by some step what a VM snapshot uses at a place, and a step that was made at t has added, by the end of a period, the step
 times the time since t. So the use of a period is what all steps had added at its end, less what they had at its start.
+
+The sums by month, which are kept beside the records, are compared with the records.
 """
 
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Min
+from django.db.models import Max, Min
 from django.db.models.functions import Coalesce
 
 from snapshots.choices import UsageType
-from snapshots.models import UsageEvent, UsagePeriod, UsageRecord
+from snapshots.models import UsageEvent, UsageMonth, UsagePeriod, UsageRecord
 from snapshots.models.usage import PLACE
+from snapshots.reading.usage_totals import usage_sums_in_order
+from snapshots.usage_lines import amounts_of_month
 
 MICROSECONDS_OF_A_SECOND = 10**6
 HOUR = 3600 * MICROSECONDS_OF_A_SECOND
@@ -45,6 +49,8 @@ class Proof:
     events: int = 0
     waiting: int = 0
     """Events of closed periods that the next closing will count."""
+    months: int = 0
+    """Sums by month that were compared with the records."""
     totals: dict[int, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0, 0]))
     """By type, what events and records agree on, or the events where they do not."""
     wrong: int = 0
@@ -58,8 +64,8 @@ class Proof:
 
 
 def prove(start: datetime | None = None, end: datetime | None = None) -> Proof:
-    """Compare the records of all closed periods that lie between these times with the events. Memory is bounded by one VM
-    snapshot and the periods."""
+    """Compare the records of all closed periods that lie between these times with the events, and the sums of the months in
+    which these periods lie with the records. Memory is bounded by one VM snapshot and the periods."""
     chosen = UsagePeriod.objects.order_by("number")
     if start is not None:
         chosen = chosen.filter(start__gte=start)
@@ -76,6 +82,7 @@ def prove(start: datetime | None = None, end: datetime | None = None) -> Proof:
     records = _by_snapshot(_records(periods), proof, "records")
     for uuid, said, billed in _side_by_side(events, records):
         _compare(periods, uuid, _from_events(periods, said), _from_records(billed), proof)
+    _compare_months({period.month for period in periods}, proof)
     return proof
 
 
@@ -120,9 +127,9 @@ def _by_snapshot(
 
 
 def _side_by_side(
-    left: Iterator[tuple[UUID, list[Any]]], right: Iterator[tuple[UUID, list[Any]]]
-) -> Iterator[tuple[UUID, list[Any], list[Any]]]:
-    """Both lists of each VM snapshot that is in one of them. Both sides come in the order of their ids."""
+    left: Iterator[tuple[Any, list[Any]]], right: Iterator[tuple[Any, list[Any]]]
+) -> Iterator[tuple[Any, list[Any], list[Any]]]:
+    """Both lists of each key that is on one of the sides. Both come in the order of their keys."""
     one, two = next(left, None), next(right, None)
     while one is not None or two is not None:
         if two is None or (one is not None and one[0] < two[0]):
@@ -221,6 +228,41 @@ def _plus(one: Sums, two: Sums) -> Sums:
 
 def _times(factor: int, sums: Sums) -> Sums:
     return (factor * sums[0], factor * sums[1], factor * sums[2], factor * sums[3])
+
+
+MONTH_KEY = ("account_uuid", "month", "machine_uuid", "type")
+
+
+def _compare_months(months: set[date], proof: Proof) -> None:
+    """Both sides come in the order of `MONTH_KEY`, so that memory does not grow with the machines."""
+    for key, summed, written in _side_by_side(_from_records_of(months), _written(months)):
+        proof.months += len(written)
+        if summed != written:
+            account, month, machine, kind = key
+            proof.differ(
+                f"Month {month:%Y-%m}, machine {machine}, account {account}, type {kind:d}: the records say "
+                f"{_month_words(summed)}, the month {_month_words(written)}."
+            )
+
+
+def _from_records_of(months: set[date]) -> Iterator[tuple[Any, list[Any]]]:
+    edges = UsagePeriod.objects.filter(month__in=months).aggregate(start=Min("start"), end=Max("end"))
+    within: Any = UsageRecord.objects.filter(start__gte=edges["start"], start__lt=edges["end"])
+    named = within.annotate(month=Coalesce("corrects__month", "period__month")).filter(month__in=months)
+    for key, total in usage_sums_in_order(named.order_by(*MONTH_KEY), *MONTH_KEY):
+        yield key, [(total.records, total.amounts)]
+
+
+def _written(months: set[date]) -> Iterator[tuple[Any, list[Any]]]:
+    for row in UsageMonth.objects.filter(month__in=months).order_by(*MONTH_KEY).iterator():
+        yield tuple(getattr(row, name) for name in MONTH_KEY), [(row.records, amounts_of_month(row))]
+
+
+def _month_words(sums: list[Any]) -> str:
+    if not sums:
+        return "nothing"
+    records, (lasted, allocated, measured, unmeasured, cost) = sums[0]
+    return f"{records} records, {_words((lasted, allocated, measured, unmeasured))}, {cost} billionths"
 
 
 def from_events(start: datetime, end: datetime) -> dict[int, Sums]:

@@ -21,6 +21,7 @@ from django.utils import timezone
 from snapshots.choices import PeriodLength, UsageType
 from snapshots.models import UsageEvent, UsagePeriod, UsageRecord
 from snapshots.models.usage import NAMES, PLACE, SIZES
+from snapshots.services.usage_months import MonthSums
 from snapshots.services.usage_names import NamesOfTheDay
 from snapshots.usage_arithmetic import (
     BILLION,
@@ -30,6 +31,7 @@ from snapshots.usage_arithmetic import (
     Entry,
     PriceList,
     Stay,
+    month_of,
     parts,
     period_end,
     period_start,
@@ -98,7 +100,12 @@ def _begin(number: int, start: datetime, end: datetime) -> UsagePeriod | None:
     try:
         with transaction.atomic():
             return UsagePeriod.objects.create(
-                number=number, start=start, end=end, length=_length(), closed_at=timezone.now()
+                number=number,
+                start=start,
+                end=end,
+                length=_length(),
+                month=month_of(start, _zone()),
+                closed_at=timezone.now(),
             )
     except IntegrityError:
         if not UsagePeriod.objects.filter(number=number).exists():
@@ -111,11 +118,13 @@ def _close(period: UsagePeriod) -> None:
     late = UsageEvent.objects.filter(period=period, at__lt=period.start).aggregate(first=Min("at"))["first"]
     if late is not None:
         _begin_earlier(late, period)
-    names = NamesOfTheDay()
+    names, months = NamesOfTheDay(), MonthSums()
     found = _records(period, price_list())
     while batch := list(islice(found, BATCH)):
         names.give(batch)
         UsageRecord.objects.bulk_create(batch)
+        months.add(batch)
+    months.write()
     _carry(period)
 
 
@@ -131,7 +140,14 @@ def _begin_earlier(first: datetime, period: UsagePeriod) -> None:
         spans.append((start, end))
         start = end
     UsagePeriod.objects.bulk_create(
-        UsagePeriod(number=oldest.number - distance, start=begin, end=end, length=length, closed_at=period.closed_at)
+        UsagePeriod(
+            number=oldest.number - distance,
+            start=begin,
+            end=end,
+            length=length,
+            month=month_of(begin, zone),
+            closed_at=period.closed_at,
+        )
         for distance, (begin, end) in enumerate(reversed(spans), start=1)
     )
 

@@ -28,8 +28,14 @@ def address(page: UsagePage, name: str = "usage", month: date | None = None, mac
     return f"{reverse(name)}?{urlencode(parameters)}"
 
 
+def machine_addresses(page: UsagePage) -> Callable[[UsedThing], str]:
+    """What leads to each machine of the month that is shown. Of many machines, so that the rest is made once."""
+    month = address(page, month=page.month)
+    return lambda machine: f"{month}&machine={machine.uuid}"
+
+
 def charts(page: UsagePage) -> list[SeriesChart]:
-    """By month; and of the chosen month by machine and by VM snapshot."""
+    """By month; of the chosen month by machine; and of one machine in it by VM snapshot."""
     if page.account is None or page.month is None:
         return []
     name, month = page.account.name, month_words(page.month)
@@ -52,13 +58,13 @@ def charts(page: UsagePage) -> list[SeriesChart]:
             f"What the VM snapshots of each machine of {name} held in {month}, in bytes times hours.",
             "Machine",
             page.machines,
-            lambda machine: address(page, month=page.month, machine=machine),
+            machine_addresses(page),
             csv,
         ),
         _of_things(
             "by-snapshot",
             f"By VM snapshot{of}, {month}",
-            f"What each VM snapshot{of or ' of ' + name} held in {month}, in bytes times hours.",
+            f"What each VM snapshot{of} held in {month}, in bytes times hours.",
             "VM snapshot",
             page.snapshots,
             lambda snapshot: reverse("snapshot", args=[snapshot.uuid]) if snapshot.there else "",

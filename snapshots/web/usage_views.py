@@ -12,7 +12,7 @@ from snapshots.reading.usage_page import UsagePage, Use, month_records, usage_pa
 from snapshots.reading.usage_table import COLUMNS, usage_line
 from snapshots.web.answers import as_csv, signed_in
 from snapshots.web.forms import UsageForm
-from snapshots.web.usage_charts import address, charts, month_words
+from snapshots.web.usage_charts import address, charts, machine_addresses, month_words
 
 CHUNK = 2000
 
@@ -26,14 +26,15 @@ def show_usage(request: HttpRequest) -> HttpResponse:
     for chart in drawn:
         if request.GET.get("csv") == chart.key:
             return as_csv(chart)
+    leads_to = machine_addresses(page)
     context = {
         "page": page,
         "month_words": month_words(page.month) if page.month else "",
         "months": list(_months(page)),
         "charts": drawn,
-        "machines": [(machine, address(page, month=page.month, machine=machine)) for machine in page.machines],
-        "whole_month": address(page, month=page.month),
-        "records": address(page, "usage_csv", page.month, page.machine),
+        "machines": [(machine, leads_to(machine)) for machine in page.machines],
+        "records": address(page, "usage_csv", page.month),
+        "machine_records": address(page, "usage_csv", page.month, page.machine),
         "everything": address(page, "usage_csv"),
         "open_use": _open(page),
     }

@@ -3,15 +3,17 @@
 import io
 from typing import Any
 from unittest.mock import patch
+from uuid import UUID
 
 import pytest
 import time_machine
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
+from django.db.models import F
 from pytest_django import Settings
 
-from snapshots.models import UsagePeriod, UsageRecord
+from snapshots.models import UsageMonth, UsagePeriod, UsageRecord
 from tests.usage import GIB, Line, at, close
 
 pytestmark = pytest.mark.django_db
@@ -44,6 +46,7 @@ def test_the_proof_names_closed_and_open_time_and_their_sums(line: Line) -> None
         "Closed periods 2026-03-01 00:00:00 UTC to 2026-03-04 00:00:00 UTC: 3 periods, 6 records equal 1 events."
         in said
     )
+    assert "  2 sums of machines by month were compared with the records." in said
     assert f"VM snapshot: 60.000000 hours, {120 * GIB} byte-hours allocated" in said
     assert f"VM snapshot on primary storage: 60.000000 hours, {60 * GIB} byte-hours allocated" in said
     assert (
@@ -114,7 +117,9 @@ def test_a_record_that_is_one_byte_microsecond_off_is_found(line: Line) -> None:
     with connection.cursor() as cursor:
         _let_change(cursor)
         cursor.execute("UPDATE snapshots_usagerecord SET allocated_rest = allocated_rest + 1 WHERE type = 25")
-    assert refused().count("type 25") == 3
+    said = refused()
+    assert said.count(f"VM snapshot {line.uuid}, type 25, 2026-03-0") == 3
+    assert said.count("Month 2026-03, ") == 1
 
 
 def test_a_missing_record_and_one_in_the_wrong_period_are_found(line: Line) -> None:
@@ -126,6 +131,48 @@ def test_a_missing_record_and_one_in_the_wrong_period_are_found(line: Line) -> N
         cursor.execute("UPDATE snapshots_usagerecord SET period_id = %s WHERE period_id = %s", [third.pk, second.pk])
     said = refused()
     assert [said.count(f"{day}") for day in (first, second, third)] == [2, 2, 2]
+
+
+TAMPERED: dict[str, Any] = {
+    "a byte-microsecond more": {"allocated_rest": F("allocated_rest") + 1},
+    "a GiB-hour less": {"measured_gib_hours": F("measured_gib_hours") - 1},
+    "a microsecond more": {"microseconds": F("microseconds") + 1},
+    "time that was not measured": {"unmeasured_microseconds": 1},
+    "a price": {"cost_whole": 1, "cost_rest": 0},
+    "a record too many": {"records": F("records") + 1},
+    "another month": {"month": "2026-02-01"},
+    "another account": {"account_uuid": UUID(int=0)},
+    "another machine": {"machine_uuid": UUID(int=0)},
+}
+
+
+@pytest.mark.parametrize("what", TAMPERED)
+def test_a_month_that_does_not_say_what_its_records_say_is_found_and_named(line: Line, what: str) -> None:
+    close("2026-03-04 00:10")
+    UsageMonth.objects.filter(type=27).update(**TAMPERED[what])
+    said = refused()
+    machine, account = line.facts["machine_uuid"], line.facts["account_uuid"]
+    assert f"Month 2026-03, machine {machine}, account {account}, type 27: the records say 3 records, " in said
+    assert "type 25" not in said
+
+
+def test_a_month_that_is_missing_or_has_no_records_is_found(line: Line) -> None:
+    close("2026-03-04 00:10")
+    UsageMonth.objects.filter(type=27).delete()
+    assert ", the month nothing." in refused()
+    row = UsageMonth.objects.get(type=25)
+    row.pk, row.machine_uuid = None, UUID(int=1)
+    row.save(force_insert=True)
+    assert f"machine {UUID(int=1)}" in refused()
+
+
+def test_of_a_range_the_months_of_its_periods_are_compared_whole(line: Line) -> None:
+    close("2026-04-04 00:10")
+    assert "  2 sums of machines by month" in told("prove_usage", "--from", "2026-03-30", "--to", "2026-04-01")
+    UsageMonth.objects.filter(month="2026-04-01").update(microseconds=0)
+    told("prove_usage", "--from", "2026-03-30", "--to", "2026-04-01", now="2026-04-04 01:00")
+    with pytest.raises(CommandError, match="differ: 2"):
+        told("prove_usage", "--from", "2026-03-30", "--to", "2026-04-02", now="2026-04-04 01:00")
 
 
 def test_a_gap_between_periods_is_found(line: Line) -> None:

@@ -1,7 +1,11 @@
 """Who sees what: for each person, exactly what is theirs, and nothing of anybody else."""
 
+from datetime import timedelta
+
 import pytest
+import time_machine
 from django.contrib.auth.models import AnonymousUser
+from django.utils import timezone
 
 from snapshots import access
 from snapshots.choices import Role
@@ -21,7 +25,9 @@ from snapshots.models import (
 from snapshots.refusals import Forbidden, NotVisible
 from snapshots.services import moving, tenancy
 from snapshots.services.machine_actions import request_start
+from snapshots.services.usage_aggregation import close_due_periods
 from tests.builders import Cloud, account, acting, domain, take, user
+from tests.usage import Line
 
 EVERYBODY = ["alice", "bob", "charlie", "dora", "root", "nora"]
 
@@ -99,6 +105,21 @@ def test_accounts_domains_and_endpoints(everything, name, cloud):
 @pytest.mark.parametrize("name", EVERYBODY)
 def test_tokens_are_seen_by_their_owner_alone_whatever_the_role(everything, name):
     assert names(access.visible_tokens(getattr(everything, name))) == {f"of {name}"}
+
+
+@pytest.mark.parametrize("name", EVERYBODY)
+def test_usage_by_month_is_seen_by_the_account_and_its_admins_that_of_a_deleted_account_by_root_admins(
+    everything, name
+):
+    Line(machine_name="of a deleted account").taken(timezone.now())
+    with time_machine.travel(timezone.now() + timedelta(days=2), tick=False):
+        close_due_periods()
+    person = getattr(everything, name)
+    seen = names(access.visible_usage_months(person), "machine_name")
+    assert seen == expected(name, {"web"}, {"foreign"}, {"of a deleted account"})
+    assert not access.visible_usage_months(AnonymousUser()).exists()
+    tenancy.set_active(acting(None), user=person, active=False)
+    assert not access.visible_usage_months(User.objects.get(username=name)).exists()
 
 
 def test_an_endpoint_without_a_machine_of_ones_own_is_not_seen(everything):

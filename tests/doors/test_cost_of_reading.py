@@ -21,7 +21,7 @@ PAGES = {
     "stop_machine": 9, "attach_volume": 10, "detach_volume": 10, "snapshot": 9, "revert_snapshot": 12,
     "rename_snapshot": 9, "delete_snapshot": 9, "delete_snapshot_tree": 9, "delete_all_snapshots": 9, "job_list": 4,
     "job": 6, "account": 5, "capacity": 17, "pool_capacity": 15, "account_capacity": 14, "machine_capacity": 7,
-    "usage": 11, "usage_csv": 5,
+    "usage": 9, "usage_csv": 5,
 }  # fmt: skip
 # Where machines with many VM snapshots are listed: without one, and with some.
 PAGES_ON_MANY = {

@@ -73,18 +73,22 @@ def test_the_months_are_charted_with_what_is_billed_and_what_is_not_yet(web: Lin
     assert values["Measured"] == [12 * GIB, 14 * 24 * GIB + 6 * GIB + 12 * GIB]
 
 
-def test_the_month_is_shown_by_machine_and_by_vm_snapshot_the_largest_first(web: Line, people: People) -> None:
+def test_the_month_is_shown_by_machine_and_the_largest_one_by_vm_snapshot(web: Line, people: People) -> None:
+    line_of(people.acme, snapshot_name="older", machine_uuid=web.facts["machine_uuid"], machine_name="web").taken(
+        "2026-03-14"
+    ).deleted("2026-03-14 12:00")
+    close("2026-03-16 00:30")
     page = look(people.alice)
     assert [row[:2] for row in table(page, "machines")] == [
-        ["web no longer yours", "348 hours"],
+        ["web no longer yours", "372 hours"],
         ["db no longer yours", "6 hours"],
     ]
-    assert [row[:3] for row in table(page, "snapshots")] == [
-        ["before the upgrade gone", "web", "348 hours"],
-        ["of db gone", "db", "6 hours"],
+    assert [row[:2] for row in table(page, "snapshots")] == [
+        ["before the upgrade gone", "360 hours"],
+        ["older gone", "12 hours"],
     ]
     assert numbers(page, "by-machine")["labels"] == ["web", "db"]
-    assert numbers(page, "by-snapshot")["labels"] == ["before the upgrade", "of db"]
+    assert numbers(page, "by-snapshot")["labels"] == ["before the upgrade", "older"]
 
 
 def test_another_month_is_chosen_by_a_link_and_its_use_is_its_own(web: Line, people: People) -> None:
@@ -94,13 +98,29 @@ def test_another_month_is_chosen_by_a_link_and_its_use_is_its_own(web: Line, peo
     assert page.one("//select[@name='month']/option[@selected]").text == "Feb 2026"
 
 
-def test_one_machine_narrows_the_vm_snapshots_and_leads_back(web: Line, people: People) -> None:
-    link = look(people.alice).one('//section[@aria-labelledby="machines-title"]//a[bdi="db"]').get("href")
-    page = look(people.alice, link)
+def test_the_machine_whose_vm_snapshots_are_shown_is_named_and_marked_and_another_is_chosen_by_a_link(
+    web: Line, people: People
+) -> None:
+    page = look(people.alice)
+    assert shown(page) == ("web", "VM snapshots of web , Mar 2026", "By VM snapshot of web, Mar 2026")
+    page = look(people.alice, page.one('//section[@aria-labelledby="machines-title"]//a[bdi="db"]').get("href"))
+    assert shown(page) == ("db", "VM snapshots of db , Mar 2026", "By VM snapshot of db, Mar 2026")
     assert [row[0] for row in table(page, "snapshots")] == ["of db gone"]
     assert len(table(page, "machines")) == 2
-    back = page.one('//a[text()="Those of all machines"]').get("href")
-    assert len(table(look(people.alice, back), "snapshots")) == 2
+
+
+def test_a_machine_that_was_not_used_in_the_month_gives_way_to_the_largest(web: Line, people: People) -> None:
+    db = look(people.alice).one('//section[@aria-labelledby="machines-title"]//a[bdi="db"]').get("href")
+    page = look(people.alice, db.replace("2026-03", "2026-02"))
+    assert shown(page)[0] == "web"
+
+
+def shown(page: Page) -> tuple[str, ...]:
+    """The machine that is marked, and where it is named."""
+    marked = page.one('//section[@aria-labelledby="machines-title"]//a[@aria-current="true"]')
+    return marked.text_content(), *(
+        words(page.one(f'//*[@id="{name}-title"]')) for name in ("snapshots", "by-snapshot")
+    )
 
 
 def test_what_is_not_billed_yet_stands_on_top(web: Line, people: People) -> None:
@@ -243,9 +263,11 @@ def test_csv_holds_the_records_behind_the_page(web: Line, people: People) -> Non
     assert len(everything) == 15 * 2 + 2
     month = page.one('//section[@aria-labelledby="machines-title"]//a[@download]').get("href")
     assert len(read(people.alice, month)) == 14 * 2 + 2
-    assert {
-        row["virtual_machine_name"] for row in read(people.alice, f"{month}&machine={web.facts['machine_uuid']}")
-    } == {"web"}
+    machine = page.one('//section[@aria-labelledby="snapshots-title"]//a[@download]').get("href")
+    rows = read(people.alice, machine)
+    assert len(rows) == 14 * 2
+    assert {row["virtual_machine_name"] for row in rows} == {"web"}
+    assert read(people.alice, f"/usage/records.csv?account={people.acme.uuid}&month=2025-12") == []
     total = sum(float(row["hours"]) for row in everything if row["type"] == "27")
     assert total == 12 + 14 * 24 + 6
     assert total * HOUR == int(total * HOUR)
@@ -272,32 +294,41 @@ def test_the_numbers_are_those_of_the_month_and_the_machine_that_are_shown(web: 
     assert [row[0] for row in csv.reader(io.StringIO(look(people.alice, path).source))] == ["VM snapshot", "of db"]
 
 
-def test_what_is_billed_in_a_period_of_two_months_is_everywhere_in_the_month_in_which_it_began(
+def test_what_was_closed_in_another_zone_is_everywhere_in_the_month_it_was_closed_in(
     people: People, settings: Settings
 ) -> None:
-    line_of(people.acme, machine_name="early").taken("2026-03-01 02:00").deleted("2026-03-01 09:00")
-    line_of(people.acme, machine_name="late").taken("2026-03-01 06:00").deleted("2026-03-01 16:00")
-    close("2026-03-15 00:30")
-    # A day of UTC, which in this zone begins in February.
+    line_of(people.acme, machine_name="early").taken("2026-03-01 02:00").deleted("2026-03-01 03:00")
+    settings.USAGE_PERIOD = "hour"
+    close("2026-03-01 03:00:00")
+    close("2026-03-01 03:10")
+    # These hours of March lie among those of February in New York, which come after.
     settings.USAGE_TIME_ZONE = "America/New_York"
+    line_of(people.acme, machine_name="late").taken("2026-03-01 03:30").deleted("2026-03-01 16:00")
+    close("2026-03-15 00:30")
     march = look(people.alice)
-    assert [row[:2] for row in table(march, "months")] == [["Mar 2026", "10 hours"], ["Feb 2026", "7 hours"]]
-    assert [row[:2] for row in table(march, "machines")] == [["late no longer yours", "10 hours"]]
-    february = f"account={people.acme.uuid}&month=2026-02"
-    assert [row[:2] for row in table(look(people.alice, f"/usage/?{february}"), "machines")] == [
-        ["early no longer yours", "7 hours"]
+    assert [row[:2] for row in table(march, "months")] == [["Mar 2026", "12 hours"], ["Feb 2026", "1.5 hours"]]
+    assert [row[:2] for row in table(march, "machines")] == [
+        ["late no longer yours", "11 hours"],
+        ["early no longer yours", "1 hours"],
     ]
+    assert [row[1] for row in table(march, "snapshots")] == ["11 hours"]
+    february = f"account={people.acme.uuid}&month=2026-02"
+    page = look(people.alice, f"/usage/?{february}")
+    assert [row[:2] for row in table(page, "machines")] == [["late no longer yours", "1.5 hours"]]
+    assert [row[1] for row in table(page, "snapshots")] == ["1.5 hours"]
     records = read(people.alice, f"/usage/records.csv?{february}")
-    assert {row["virtual_machine_name"] for row in records} == {"early"}
+    assert {(row["virtual_machine_name"], row["hours"]) for row in records} == {("late", "0.5"), ("late", "1.0")}
 
 
 def test_the_page_costs_the_same_however_much_was_used(web: Line, people: People) -> None:
     counts = []
     for _ in range(2):
-        with CaptureQueriesContext(connection) as queries:
-            look(people.alice)
+        with time_machine.travel(at(NOW), tick=False):
+            browser = Browser(people.alice)
+            with CaptureQueriesContext(connection) as queries:
+                browser.get("/usage/")
         counts.append(len(queries))
         for number in range(15):
             line_of(people.acme, machine_name=f"m{number}").taken("2026-03-15 00:10").resized("2026-03-15 01:00")
         close("2026-03-15 00:30")
-    assert counts[0] == counts[1]
+    assert counts == [18, 18]

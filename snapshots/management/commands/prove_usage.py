@@ -1,4 +1,5 @@
-"""`manage.py prove_usage [--from TIME] [--to TIME]`: whether the usage records say what the usage events say."""
+"""`manage.py prove_usage [--from TIME] [--to TIME]`: whether the usage records say what the usage events say, and the sums
+by month what the records say."""
 
 import argparse
 from datetime import datetime
@@ -49,6 +50,7 @@ class Command(BaseCommand):
             f"Closed periods {_text(proof.start)} to {_text(proof.end)}: {proof.periods} periods, "
             f"{proof.records} records {verdict} {proof.events} events."
         )
+        self.stdout.write(f"  {proof.months} sums of machines by month were compared with the records.")
         self._tell_sums({kind: (sums[0], sums[1], sums[2], sums[3]) for kind, sums in proof.totals.items()})
         if proof.waiting:
             self.stdout.write(f"  {proof.waiting} events came late; the next closing writes corrections for them.")
