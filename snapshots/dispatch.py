@@ -21,13 +21,19 @@ log = logging.getLogger(__name__)
 
 
 def send_after_commit(job: Job) -> None:
-    """Hand the job to a worker once the surrounding transaction has been committed; never when it is rolled back."""
+    """Hand the job, whose row was written with `sent_at`, to a worker once the surrounding transaction has been committed;
+    never when it is rolled back."""
     transaction.on_commit(lambda: send(job.pk))
+
+
+def send_again(job_pk: int) -> bool:
+    """As `send`, with the time of it written before."""
+    Job.objects.filter(pk=job_pk).update(sent_at=timezone.now())
+    return send(job_pk)
 
 
 def send(job_pk: int) -> bool:
     """Hand the job to a worker now. Returns whether the broker took it; a job that it did not take counts as not sent."""
-    Job.objects.filter(pk=job_pk).update(sent_at=timezone.now())
     began = time.monotonic()
 
     def before_the_second_try(error: Exception, _interval: float) -> None:

@@ -1,4 +1,5 @@
-"""The books of the VM snapshots: what counts in limits, what is billed, and what is allocated in each storage pool.
+"""The books of the VM snapshots: how many there are, what counts in limits, what is billed, and what is allocated in each
+storage pool.
 
 `settle` makes the books of some machines equal to their rows, and is called by whatever changes a tree, a volume, or whose
 a machine is, in the same transaction and under the machines' locks. So the books never wait for anybody to count, and
@@ -9,84 +10,58 @@ Locks are taken in this order, whoever takes them: machines, the use of accounts
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import Any, TypeVar
 
-from django.db.models import Max, Q
+from django.db.models import Max, Model, Q
 from django.utils import timezone
 
-from snapshots.choices import Origin, SnapshotState, UsageChange
-from snapshots.estimates import MachineEstimate, disk_part, estimate_machine, share_of
-from snapshots.models import (
-    Account,
-    LimitUse,
-    MachineAllocation,
-    OpenUsage,
-    UsageEvent,
-    VirtualMachine,
-    VMSnapshot,
-    Volume,
+from snapshots.choices import UsageChange
+from snapshots.machine_books import (
+    NOTHING,
+    Allocated,
+    Booking,
+    Counts,
+    MachineBooks,
+    allocated_of,
+    books_of,
+    counts_of,
 )
+from snapshots.models import Account, LimitUse, MachineAllocation, OpenUsage, UsageEvent, VirtualMachine, VMSnapshot
 from snapshots.models.usage import FACTS, PLACE, SIZES
 
 BATCH = 500
-TAKEN = (SnapshotState.READY, SnapshotState.REVERTING, SnapshotState.EXPUNGING)
 
-
-class Booking(NamedTuple):
-    """What counts in limits: VM snapshots that are ours, not lost, and not such as could not be taken; and the bytes they
-    are estimated to hold."""
-
-    snapshots: int
-    estimated_bytes: int
-
-
-class Allocated(NamedTuple):
-    """What a machine has in one pool, in bytes; as the columns of `MachineAllocation`."""
-
-    volume_bytes: int
-    disk_bytes: int
-    memory_bytes: int
-    measured_bytes: int | None
-
-
-NOTHING = Booking(0, 0)
-
-
-@dataclass
-class MachineBooks:
-    """The books of one machine as its rows say they should be."""
-
-    machine: VirtualMachine
-    booking: Booking
-    allocated: dict[int | None, Allocated]
-    billed: dict[UUID, "Billed"]
-    """By public id."""
-
-
-class Billed(NamedTuple):
-    """A VM snapshot that counts. `taken`: it is on its hypervisor for sure, so that its billing may begin; once it has
-    begun it goes on until the row is lost or gone."""
-
-    facts: dict[str, Any]
-    taken: bool
-    adopted: bool
+Row = TypeVar("Row", bound=Model)
 
 
 def settle(machine_pks: Collection[int]) -> None:
     """Make the books of these machines equal to their rows. Call inside the transaction, under the machines' locks, and at
     its end where several machines are settled: whoever holds the use of an account waits for no machine."""
     keys = sorted(set(machine_pks))
-    shifts: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    shifts = _Shifts()
     for start in range(0, len(keys), BATCH):
-        books = books_of(keys[start : start + BATCH])
-        _book_use(books, shifts)
-        _write_allocations(books)
-        _write_usage(books)
+        _write(books_of(keys[start : start + BATCH]), shifts)
     # All at once, so that no account is locked after a domain.
-    shift_use({account: Booking(*shift) for account, shift in shifts.items()})
+    shifts.write()
+
+
+def settle_one(machine_pk: int) -> MachineBooks:
+    """`settle` one machine; answers its books, for those who go on with the same rows. Its account, if what that uses
+    changed by this, is as it stands while its use is locked."""
+    books, shifts = books_of([machine_pk]), _Shifts()
+    _write(books, shifts)
+    accounts = shifts.write()
+    (book,) = books
+    if book.machine.account_id in accounts:
+        book.machine.account = accounts[book.machine.account_id]
+    return book
+
+
+def _write(books: list[MachineBooks], shifts: "_Shifts") -> None:
+    _write_machines(books, shifts)
+    _write_allocations(books)
+    _write_usage(books)
 
 
 def note_revert(snapshot: VMSnapshot) -> None:
@@ -98,98 +73,6 @@ def note_revert(snapshot: VMSnapshot) -> None:
         UsageEvent.objects.create(
             at=line.since, change=UsageChange.REVERT, alive=True, **{name: getattr(line, name) for name in FACTS}
         )
-
-
-def books_of(machine_pks: Collection[int]) -> list[MachineBooks]:
-    """What the books of these machines should say. Three queries; writes nothing."""
-    machines = VirtualMachine.objects.filter(pk__in=machine_pks).select_related("hypervisor", "account__domain")
-    snapshots: dict[int, list[VMSnapshot]] = defaultdict(list)
-    for row in VMSnapshot.objects.filter(machine__in=machine_pks, parent__isnull=False).order_by("machine_id", "pk"):
-        snapshots[row.machine_id].append(row)
-    volumes: dict[int | None, list[Volume]] = defaultdict(list)
-    attached = Volume.objects.filter(machine__in=machine_pks).select_related("pool")
-    for volume in attached.order_by("machine_id", "target", "name", "pk"):
-        volumes[volume.machine_id].append(volume)
-    return [_books(machine, snapshots[machine.pk], volumes[machine.pk]) for machine in machines.order_by("pk")]
-
-
-def _books(machine: VirtualMachine, snapshots: list[VMSnapshot], volumes: list[Volume]) -> MachineBooks:
-    if machine.missing_since is not None:
-        # Nobody could delete its VM snapshots, so nobody pays for them or has less room. Both come back with it.
-        return MachineBooks(machine, NOTHING, {}, {})
-    estimate = estimate_machine(
-        snapshots,
-        volume_bytes=sum(volume.capacity_bytes for volume in volumes),
-        machine_memory_bytes=machine.memory_bytes,
-    )
-    ours = [row for row in snapshots if row.counts and row.present]
-    counted = [row.pk for row in ours if row.limited]
-    return MachineBooks(
-        machine,
-        Booking(len(counted), share_of(estimate, counted)),
-        _allocated(snapshots, volumes, estimate),
-        _billed(machine, machine.account, ours, volumes, estimate) if machine.account else {},
-    )
-
-
-def _billed(
-    machine: VirtualMachine,
-    account: Account,
-    ours: list[VMSnapshot],
-    volumes: list[Volume],
-    estimate: MachineEstimate,
-) -> dict[UUID, Billed]:
-    pool = volumes[0].pool if volumes else None
-    same = {
-        "machine_uuid": machine.uuid,
-        "machine_name": machine.name,
-        "account_uuid": account.uuid,
-        "account_name": account.name,
-        "domain_uuid": account.domain.uuid,
-        "domain_name": account.domain.name,
-        "pool_uuid": pool.uuid if pool else None,
-        "pool_name": pool.name if pool else "",
-        "hypervisor_uuid": machine.hypervisor.uuid,
-        "hypervisor_name": machine.hypervisor.name,
-        "volume_bytes": sum(volume.capacity_bytes for volume in volumes),
-    }
-    return {
-        row.uuid: Billed(
-            {
-                **same,
-                "snapshot_uuid": row.uuid,
-                "snapshot_name": row.name,
-                "estimated_bytes": estimate.shares[row.pk],
-                "measured_bytes": row.measured_bytes,
-            },
-            taken=row.state in TAKEN and not row.failed,
-            adopted=row.origin == Origin.ELSEWHERE,
-        )
-        for row in ours
-    }
-
-
-def _allocated(
-    snapshots: list[VMSnapshot], volumes: list[Volume], estimate: MachineEstimate
-) -> dict[int | None, Allocated]:
-    """By pool: each volume in its own, memory and what is measured in that of the first volume."""
-    first = volumes[0].pool_id if volumes else None
-    sizes: dict[int | None, int] = defaultdict(int)
-    for volume in volumes:
-        sizes[volume.pool_id] += volume.capacity_bytes
-    if snapshots and not volumes:
-        sizes[None] = 0
-    measured = [row.measured_bytes for row in snapshots if row.present and row.measured_bytes is not None]
-    paths = estimate.paths
-    return {
-        pool: Allocated(
-            size,
-            disk_part(size, paths),
-            estimate.memory_bytes if pool == first else 0,
-            sum(measured) if measured and pool == first else None,
-        )
-        for pool, size in sizes.items()
-    }
 
 
 # What counts in limits
@@ -221,20 +104,22 @@ def _locked_use(which: Q, key: str) -> dict[int, LimitUse]:
     return {getattr(row, key): row for row in rows}
 
 
-def shift_use(by_account: Mapping[int, Booking]) -> None:
-    """Add to the use of these accounts, and of all domains above them."""
+def shift_use(by_account: Mapping[int, Booking]) -> dict[int, Account]:
+    """Add to the use of these accounts, and of all domains above them. Answers the accounts for which that is more or less
+    than before, with their domains, as they stand while their use is locked."""
     changed = {pk: booking for pk, booking in by_account.items() if booking != NOTHING}
     if not changed:
-        return
-    accounts = lock_use(changed)
-    paths = Account.objects.filter(pk__in=changed).values_list("pk", "domain__path")
-    above = {pk: [int(part) for part in path.split("/") if part] for pk, path in paths}
-    domains = lock_domain_use({domain for parts in above.values() for domain in parts})
+        return {}
+    uses = lock_use(changed)
+    accounts = Account.objects.select_related("domain").in_bulk(changed)
+    above = {pk: account.domain.ancestor_ids for pk, account in accounts.items()}
+    domains = lock_domain_use({domain for path in above.values() for domain in path})
     for pk, booking in changed.items():
-        for use in (accounts[pk], *(domains[domain] for domain in above[pk])):
+        for use in (uses[pk], *(domains[domain] for domain in above[pk])):
             use.snapshots += booking.snapshots
             use.estimated_bytes += booking.estimated_bytes
-    LimitUse.objects.bulk_update([*accounts.values(), *domains.values()], ("snapshots", "estimated_bytes"), BATCH)
+    _rewrite([*uses.values(), *domains.values()], Booking._fields)
+    return accounts
 
 
 def move_use(account_pks: Collection[int], old: Collection[int], new: Collection[int]) -> None:
@@ -246,26 +131,44 @@ def move_use(account_pks: Collection[int], old: Collection[int], new: Collection
         for pk in pks:
             domains[pk].snapshots += sign * sum(use.snapshots for use in accounts.values())
             domains[pk].estimated_bytes += sign * sum(use.estimated_bytes for use in accounts.values())
-    LimitUse.objects.bulk_update(domains.values(), ("snapshots", "estimated_bytes"), BATCH)
+    _rewrite(domains.values(), Booking._fields)
 
 
-def _book_use(books: Iterable[MachineBooks], shifts: dict[int, list[int]]) -> None:
-    """Write what is booked of each machine, and add by how much the use of each account changes by that."""
+class _Shifts:
+    """By how much the use of accounts changes, added up over several machines."""
+
+    def __init__(self) -> None:
+        self._sums: dict[int, Booking] = defaultdict(lambda: NOTHING)
+
+    def add(self, account_pk: int | None, snapshots: int, estimated_bytes: int) -> None:
+        """What a machine has more, less than nothing for less. A machine of nobody uses nothing."""
+        if account_pk is not None:
+            before = self._sums[account_pk]
+            self._sums[account_pk] = Booking(before.snapshots + snapshots, before.estimated_bytes + estimated_bytes)
+
+    def write(self) -> dict[int, Account]:
+        """As `shift_use`."""
+        return shift_use(self._sums)
+
+
+def _write_machines(books: Iterable[MachineBooks], shifts: _Shifts) -> None:
+    """Write how many VM snapshots each machine has and what is booked of it, and add up by how much the use of its account
+    changes by that."""
     changed = []
     for book in books:
         machine = book.machine
         booked = (machine.booked_account_id, machine.booked_snapshots, machine.booked_bytes)
         owner = machine.account_id
         wanted = (owner, *book.booking) if owner is not None else (None, *NOTHING)
-        if booked == wanted:
+        if booked == wanted and counts_of(machine) == book.counts:
             continue
-        for (account, snapshots, size), sign in ((booked, -1), (wanted, 1)):
-            if account is not None:
-                shifts[account][0] += sign * snapshots
-                shifts[account][1] += sign * size
+        shifts.add(booked[0], -booked[1], -booked[2])
+        shifts.add(*wanted)
         machine.booked_account_id, machine.booked_snapshots, machine.booked_bytes = wanted
+        for name, value in book.counts._asdict().items():
+            setattr(machine, name, value)
         changed.append(machine)
-    VirtualMachine.objects.bulk_update(changed, ("booked_account", "booked_snapshots", "booked_bytes"), BATCH)
+    _rewrite(changed, ("booked_account", "booked_snapshots", "booked_bytes", *Counts._fields))
 
 
 # What is allocated
@@ -289,12 +192,7 @@ def _write_allocations(books: list[MachineBooks]) -> None:
     if there:
         MachineAllocation.objects.filter(pk__in=[row.pk for row in there.values()]).delete()
     MachineAllocation.objects.bulk_create(new, BATCH)
-    MachineAllocation.objects.bulk_update(changed, Allocated._fields, BATCH)
-
-
-def allocated_of(row: MachineAllocation) -> Allocated:
-    """What stands written."""
-    return Allocated(*(getattr(row, name) for name in Allocated._fields))
+    _rewrite(changed, Allocated._fields)
 
 
 # What is billed
@@ -319,9 +217,10 @@ def _write_usage(books: list[MachineBooks]) -> None:
     for line in lines.values():
         line.since = _not_before(line.since)
         events.append(_event(line, UsageChange.DELETE, alive=False))
-    OpenUsage.objects.filter(pk__in=[line.pk for line in lines.values()]).delete()
+    if lines:
+        OpenUsage.objects.filter(pk__in=[line.pk for line in lines.values()]).delete()
     events += _open(opened)
-    OpenUsage.objects.bulk_update(changed, ("machine", "since", *FACTS), BATCH)
+    _rewrite(changed, ("machine", "since", *FACTS))
     UsageEvent.objects.bulk_create(events, BATCH)
 
 
@@ -362,3 +261,14 @@ def _not_before(earlier: datetime | None) -> datetime:
     """Now, or that time if the clock was set back since."""
     now = timezone.now()
     return now if earlier is None else max(now, earlier)
+
+
+def _rewrite(rows: Collection[Row], columns: Collection[str]) -> None:
+    """Write these columns of rows that were read under their locks, by an insert that finds each of them there.
+
+    Not `bulk_update`: it puts each value into a CASE of its own, which takes Django several times as long as all the rest.
+    """
+    if not rows:
+        return
+    model = type(next(iter(rows)))
+    model._base_manager.bulk_create(rows, BATCH, update_conflicts=True, unique_fields=("pk",), update_fields=columns)

@@ -10,13 +10,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 
 from hypervisors.records import SnapshotForest, SnapshotRecord
 from snapshots import ledger
 from snapshots.choices import GONE, Origin, SnapshotState, SnapshotType
+from snapshots.machine_books import MachineBooks
 from snapshots.models import User, VirtualMachine, VMSnapshot
 from snapshots.tree_comparison import (
     APPEARED,
@@ -28,9 +29,8 @@ from snapshots.tree_comparison import (
     compare,
     new_row,
 )
-from snapshots.tree_numbers import COUNTS as COUNTS
-from snapshots.tree_numbers import count, recount, renumber
 from snapshots.tree_numbers import damaged_machines as damaged_machines
+from snapshots.tree_numbers import insert_leaf, renumber
 
 WRITTEN_BY_RESYNC = (
     "parent",
@@ -52,9 +52,18 @@ def lock_machine(machine_pk: int) -> VirtualMachine:
 
     SQLite has no row locks: there the transaction itself, begun IMMEDIATE, is the lock, so one is demanded everywhere.
     """
+    return _lockable().get(pk=machine_pk)
+
+
+def hold_machine(machine_pk: int) -> None:
+    """As `lock_machine`, for those who need nothing of the row: reading its columns takes longer than locking it."""
+    _lockable().values_list("pk").get(pk=machine_pk)
+
+
+def _lockable() -> QuerySet[VirtualMachine]:
     if not transaction.get_connection().in_atomic_block:
         raise TransactionManagementError("The tree is changed inside a transaction only.")
-    return VirtualMachine.objects.select_for_update().get(pk=machine_pk)
+    return VirtualMachine.objects.select_for_update()
 
 
 def add_anchors(machines: Iterable[VirtualMachine]) -> list[VMSnapshot]:
@@ -99,9 +108,9 @@ def allocate(
     type: SnapshotType,
     memory_bytes: int,
     created_by: User | None,
-) -> VMSnapshot:
-    """A row for a VM snapshot that is about to be taken, below the current one, not current itself."""
-    lock_machine(machine_pk)
+) -> tuple[VMSnapshot, MachineBooks]:
+    """A row for a VM snapshot about to be taken, below the current one, not current itself; and its machine's new books."""
+    hold_machine(machine_pk)
     snapshot = VMSnapshot(
         machine_id=machine_pk,
         parent=current_of(machine_pk),
@@ -113,18 +122,15 @@ def allocate(
         created_at=timezone.now(),
         created_by=created_by,
     )
-    snapshot.save(force_insert=True)
-    recount(machine_pk)
-    return snapshot
+    insert_leaf(snapshot)
+    return snapshot, ledger.settle_one(machine_pk)
 
 
 def confirm_taken(snapshot_pk: int, record: SnapshotRecord) -> None:
     """The snapshot exists on the hypervisor: write down what it said and make it current."""
     snapshot = _locked(snapshot_pk)
     _place_below(snapshot, record.parent_id)
-    VMSnapshot.objects.filter(Q(machine_id=snapshot.machine_id, current=True) & ~Q(pk=snapshot_pk)).update(
-        current=False
-    )
+    VMSnapshot.objects.filter(machine_id=snapshot.machine_id, current=True).update(current=False)
     VMSnapshot.objects.filter(pk=snapshot_pk).update(
         native_id=record.native_id,
         type=SnapshotType(record.kind.value),
@@ -143,8 +149,8 @@ def set_state(snapshot_pk: int, state: SnapshotState, *, code: str | None = None
     errors = {} if code is None else {"error_code": code, "error_detail": detail}
     rows = VMSnapshot.objects.filter(pk=snapshot_pk, parent__isnull=False)
     rows.update(state=state, **errors)
-    if code is not None and (machine_pk := rows.values_list("machine_id", flat=True).first()) is not None:
-        recount(machine_pk)
+    if code is not None:
+        ledger.settle(rows.values_list("machine_id", flat=True))
 
 
 def rename(snapshot_pk: int, name: str, description: str) -> None:
@@ -154,7 +160,7 @@ def rename(snapshot_pk: int, name: str, description: str) -> None:
 
 def make_current(machine_pk: int, snapshot_pk: int) -> None:
     """Move the current marker of the machine. Pass the anchor's key for "stems from no snapshot"."""
-    lock_machine(machine_pk)
+    hold_machine(machine_pk)
     VMSnapshot.objects.filter(Q(machine_id=machine_pk, current=True) & ~Q(pk=snapshot_pk)).update(current=False)
     if not VMSnapshot.objects.filter(machine_id=machine_pk, pk=snapshot_pk).update(current=True):
         raise VMSnapshot.DoesNotExist("A machine stands at one of its own VM snapshots, or at its anchor.")
@@ -169,7 +175,7 @@ def remove(snapshot_pk: int) -> None:
 def remove_all_of(machine_pk: int, snapshot_pks: Collection[int]) -> None:
     """Take these snapshots of the machine out: the children of each move to its nearest parent that stays, which also
     becomes current if one of them was."""
-    lock_machine(machine_pk)
+    hold_machine(machine_pk)
     parents = dict(
         VMSnapshot.objects.filter(machine_id=machine_pk, pk__in=snapshot_pks, parent__isnull=False).values_list(
             "pk", "parent_id"
@@ -193,25 +199,24 @@ def remove_all_of(machine_pk: int, snapshot_pks: Collection[int]) -> None:
     renumber(machine_pk)
 
 
-def adopt(machine_pk: int, snapshot_pks: Collection[int]) -> None:
-    """Make these VM snapshots made elsewhere ours. Call under the machine's lock."""
+def adopt(machine_pk: int, snapshot_pks: Collection[int]) -> MachineBooks:
+    """Make these VM snapshots made elsewhere ours; answers the books of their machine. Call under the machine's lock."""
     rows = VMSnapshot.objects.filter(machine_id=machine_pk, pk__in=snapshot_pks, adopted_at=None)
     rows.filter(origin=Origin.ELSEWHERE).update(adopted_at=timezone.now())
-    recount(machine_pk)
+    return ledger.settle_one(machine_pk)
 
 
 def forget_native_ids(machine_pk: int) -> None:
     """The machine is at another endpoint, where its snapshots may be called otherwise, and others as these were: they are
     to be known again by their tokens, or by name and time. Of one whose fate was not known it cannot be said any more that
     it was there. The caller settles the books."""
-    lock_machine(machine_pk)
+    hold_machine(machine_pk)
     VMSnapshot.objects.filter(machine_id=machine_pk).exclude(native_id="").update(native_id="")
-    count(machine_pk)
 
 
 def remove_all(machine_pk: int) -> None:
     """Take out the whole tree with its anchor: for a machine whose row is about to go."""
-    lock_machine(machine_pk)
+    hold_machine(machine_pk)
     rows = VMSnapshot.objects.filter(machine_id=machine_pk)
     # A parent is protected while it has children.
     rows.filter(parent__isnull=False).update(parent_id=anchor_of(machine_pk).pk)
@@ -257,7 +262,7 @@ def resync(machine_pk: int, forest: SnapshotForest) -> list[Difference]:
     the current marker follow the hypervisor. Rows of snapshots being taken become Ready when they are there and are left
     alone when they are not.
     """
-    lock_machine(machine_pk)
+    hold_machine(machine_pk)
     return _Resync(machine_pk, forest).run()
 
 
@@ -366,16 +371,14 @@ class _Resync:
 
 def repair(machine_pk: int) -> None:
     """Renumber the machine's tree from its parent links."""
-    lock_machine(machine_pk)
+    hold_machine(machine_pk)
     renumber(machine_pk)
 
 
 def _locked(snapshot_pk: int) -> VMSnapshot:
     """The VM snapshot as it is once its machine's lock is held. Raises `VMSnapshot.DoesNotExist`, also for anchors."""
     rows = VMSnapshot.objects.filter(pk=snapshot_pk, parent__isnull=False)
-    machine_pk = rows.values_list("machine_id", flat=True).first()
-    if machine_pk is not None:
-        lock_machine(machine_pk)
+    list(_lockable().filter(pk__in=rows.values("machine")).values_list("pk"))
     snapshot: VMSnapshot = rows.select_related("parent").get()
     return snapshot
 

@@ -1,25 +1,16 @@
-"""The numbers of a machine's tree (mptt's) and its counts, made from the parent links, which are the truth. Only `tree` and
+"""The numbers of a machine's tree (mptt's), made from the parent links, which are the truth. Only `tree` and
 `tree_planting` enter, with the machine's lock held."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from django.db.models import Count, Exists, F, OuterRef, Q
+from django.db.models import Case, Exists, F, OuterRef, PositiveIntegerField, Q, When
 
 from snapshots import ledger
-from snapshots.choices import GONE, Origin
-from snapshots.models import VirtualMachine, VMSnapshot
+from snapshots.models import VMSnapshot
 
 Key = TypeVar("Key")
-
-COUNTS = {
-    "snapshot_count": Count("pk"),
-    "unadopted_count": Count("pk", filter=Q(origin=Origin.ELSEWHERE, adopted_at=None)),
-    "lost_count": Count("pk", filter=Q(error_code=GONE)),
-    "failed_count": Count("pk", filter=Q(origin=Origin.VMSNAP, native_id="") & ~Q(error_code__in=("", GONE))),
-}
-"""What is counted of each machine's real VM snapshots, by the column that holds it."""
 
 
 class Numbers(NamedTuple):
@@ -63,20 +54,20 @@ def renumber(machine_pk: int) -> None:
         if pk in wanted and numbers != [machine_pk, *wanted[pk]]
     ]
     VMSnapshot.objects.bulk_update(changed, ("tree_id", "lft", "rght", "level"), batch_size=200)
-    recount(machine_pk)
-
-
-def recount(machine_pk: int) -> None:
-    """Write the machine's counts, and settle the books, which follow from the same rows."""
-    count(machine_pk)
     ledger.settle([machine_pk])
 
 
-def count(machine_pk: int) -> None:
-    """Write how many VM snapshots the machine has, how many of them were made elsewhere and are not adopted, how many are
-    lost, and of how many the taking failed."""
-    counts = VMSnapshot.objects.filter(machine_id=machine_pk, parent__isnull=False).aggregate(**COUNTS)
-    VirtualMachine.objects.filter(pk=machine_pk).exclude(**counts).update(**counts)
+def insert_leaf(leaf: VMSnapshot) -> None:
+    """Write a new row as the last child of its parent, which has just been read.
+
+    Not mptt's `save`, which reads the parent once more.
+    """
+    parent, at = leaf.parent, leaf.parent.rght
+    shifted = Case(When(lft__gt=at, then=F("lft") + 2), default=F("lft"), output_field=PositiveIntegerField())
+    VMSnapshot.objects.filter(machine_id=leaf.machine_id, rght__gte=at).update(rght=F("rght") + 2, lft=shifted)
+    parent.rght += 2
+    leaf.tree_id, leaf.lft, leaf.rght, leaf.level = parent.tree_id, at, at + 1, parent.level + 1
+    VMSnapshot.objects.bulk_create([leaf])
 
 
 def damaged_machines() -> list[int]:

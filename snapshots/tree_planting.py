@@ -78,9 +78,5 @@ def plant(machines: Collection[VirtualMachine], forests: Mapping[int, SnapshotFo
     for level in range(1, 1 + max((sapling.depth for sapling in saplings.values()), default=0)):
         rows = [row for sapling in saplings.values() for row in sapling.at(level)]
         VMSnapshot.objects.bulk_create(rows, batch_size=BATCH)
-    changed = [machine for machine in machines if machine.pk in saplings]
-    for machine in changed:
-        machine.snapshot_count = machine.unadopted_count = len(saplings[machine.pk].found.places)
-    VirtualMachine.objects.bulk_update(changed, ("snapshot_count", "unadopted_count"), batch_size=BATCH)
     ledger.settle(list(saplings))
     return {pk: sapling.differences() for pk, sapling in saplings.items()}

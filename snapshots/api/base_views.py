@@ -49,7 +49,8 @@ class OnlyJson(BaseContentNegotiation):
 
 
 class ApiView(GenericAPIView[Any]):
-    """A view of this API. `rows_of` gives the rows a person sees, `output` shows one, `noun` names one in sentences."""
+    """A view of this API. `rows_of` gives the rows a person sees, with what `output` shows of one; `acted_on` the same rows
+    bare, where that is less; `noun` names one in sentences."""
 
     parser_classes = [Json]
     content_negotiation_class = OnlyJson
@@ -58,6 +59,7 @@ class ApiView(GenericAPIView[Any]):
     pagination_class: Any = None
     schema = ProblemSchema()
     rows_of: Callable[[Person], Any]
+    acted_on: Callable[[Person], Any] | None = None
     output: type[Output] = Output
     noun = "thing"
 
@@ -79,7 +81,14 @@ class ApiView(GenericAPIView[Any]):
 
     def row(self) -> Any:
         """The row that the address names. Raises `NotVisible`."""
-        found = self.get_queryset().filter(uuid=self.kwargs["id"]).first()
+        return self._named_in(self.get_queryset())
+
+    def target(self) -> Any:
+        """The same for a service that reads it anew under its lock: its key, and the rest only if that is asked for."""
+        return self.row() if self.acted_on is None else self._named_in(self.acted_on(self.request.user).only("pk"))
+
+    def _named_in(self, rows: QuerySet[Any]) -> Any:
+        found = rows.filter(uuid=self.kwargs["id"]).order_by().first()
         if found is None:
             raise NotVisible(f"There is no such {self.noun}.")
         return found
@@ -102,7 +111,7 @@ class ApiView(GenericAPIView[Any]):
         values = self.given(shape)
         actor = actor_of(request)
         digest = digest_of(str(request.method), request.get_full_path(), body)
-        asked = once(actor, request.headers.get("Idempotency-Key"), digest, lambda: ask(actor, self.row(), values))
+        asked = once(actor, request.headers.get("Idempotency-Key"), digest, lambda: ask(actor, self.target(), values))
         job = rest_lists.jobs(request.user).filter(pk=asked.pk).first()
         if job is None:
             raise NotVisible("There is no such job.")

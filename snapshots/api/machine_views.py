@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from snapshots.access import Actor
+from snapshots.access import Actor, visible_machines
 from snapshots.api.base_views import ActionView, ApiView, DetailView, ListView
 from snapshots.api.filters import MachineFilters, SnapshotFilters
 from snapshots.api.inputs import NoInput, SnapshotInput, StopInput
@@ -25,6 +25,7 @@ class OfMachine(ApiView):
     """Below `virtual-machines/{id}/`."""
 
     rows_of = staticmethod(rest_lists.machines)
+    acted_on = staticmethod(visible_machines)
     noun = "virtual machine"
 
 

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from hypervisors.records import PowerAfterRevert
-from snapshots.access import Actor
+from snapshots.access import Actor, visible_snapshots
 from snapshots.api.authentication import actor_of
 from snapshots.api.base_views import ActionView, ApiView, DetailView, ListView
 from snapshots.api.filters import AllSnapshotFilters
@@ -29,6 +29,7 @@ class OfSnapshot(ApiView):
     """Below `snapshots/{id}/`."""
 
     rows_of = staticmethod(rest_lists.snapshots)
+    acted_on = staticmethod(visible_snapshots)
     noun = "VM snapshot"
     output: type[Output] = SnapshotOutput
 

@@ -15,7 +15,7 @@ from django.db.models import Sum
 
 from snapshots import ledger, tree
 from snapshots.access import SYSTEM
-from snapshots.ledger import NOTHING, Booking, MachineBooks
+from snapshots.machine_books import NOTHING, Allocated, Booking, MachineBooks, allocated_of, books_of, counts_of
 from snapshots.models import (
     Account,
     Domain,
@@ -24,15 +24,12 @@ from snapshots.models import (
     MachineAllocation,
     OpenUsage,
     VirtualMachine,
-    VMSnapshot,
 )
 from snapshots.models.usage import PLACE, SIZES
 from snapshots.services import events
 
 MACHINES_AT_ONCE = 200
 TOLD_ONE_BY_ONE = 20
-COUNTS = tuple(tree.COUNTS)
-NO_COUNTS = (0,) * len(COUNTS)
 COMPARED = (*PLACE, *SIZES)
 
 
@@ -73,18 +70,17 @@ def check_books(*, repair: bool) -> list[Difference]:
 @transaction.atomic
 def _check_machines(machine_pks: Collection[int]) -> list[Difference]:
     list(VirtualMachine.objects.select_for_update(no_key=True).filter(pk__in=machine_pks).order_by("pk"))
-    counts = _counts(machine_pks)
-    allocations: dict[int, dict[int | None, ledger.Allocated]] = defaultdict(dict)
+    allocations: dict[int, dict[int | None, Allocated]] = defaultdict(dict)
     for row in MachineAllocation.objects.filter(machine__in=machine_pks):
-        allocations[row.machine_id][row.pool_id] = ledger.allocated_of(row)
+        allocations[row.machine_id][row.pool_id] = allocated_of(row)
     lines: dict[int, dict[UUID, OpenUsage]] = defaultdict(dict)
     for line in OpenUsage.objects.filter(machine__in=machine_pks):
         lines[line.machine_id][line.snapshot_uuid] = line
     found: list[Difference] = []
-    for book in ledger.books_of(machine_pks):
+    for book in books_of(machine_pks):
         pk = book.machine.pk
         for what, said, counted in (
-            ("VM snapshots", tuple(getattr(book.machine, name) for name in COUNTS), counts.get(pk, NO_COUNTS)),
+            ("VM snapshots", tuple(counts_of(book.machine)), tuple(book.counts)),
             ("Use of limits", _booked(book.machine), _wanted(book)),
             ("Allocation", _sizes(allocations[pk]), _sizes(book.allocated)),
             ("Open usage", *_usage(book, lines[pk])),
@@ -92,12 +88,6 @@ def _check_machines(machine_pks: Collection[int]) -> list[Difference]:
             if said != counted:
                 found.append(Difference(what, book.machine.name, str(said), str(counted), machine=book.machine))
     return found
-
-
-def _counts(machine_pks: Collection[int]) -> dict[int, tuple[int, ...]]:
-    """By machine, in the order of `COUNTS`."""
-    rows = VMSnapshot.objects.real().filter(machine__in=machine_pks).order_by().values_list("machine_id")
-    return {pk: tuple(counts) for pk, *counts in rows.annotate(**tree.COUNTS)}
 
 
 def _booked(machine: VirtualMachine) -> tuple[int | None, int, int]:
@@ -109,7 +99,7 @@ def _wanted(book: MachineBooks) -> tuple[int | None, int, int]:
     return (owner, *book.booking) if owner is not None else (None, *NOTHING)
 
 
-def _sizes(by_pool: Mapping[int | None, ledger.Allocated]) -> list[tuple[int | None, tuple[int | None, ...]]]:
+def _sizes(by_pool: Mapping[int | None, Allocated]) -> list[tuple[int | None, tuple[int | None, ...]]]:
     return sorted(((pool, tuple(sizes)) for pool, sizes in by_pool.items()), key=repr)
 
 

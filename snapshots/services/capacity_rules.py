@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from snapshots.access import Actor
 from snapshots.estimates import growth_by_take
-from snapshots.models import Event, PoolPolicy, VirtualMachine, VMSnapshot, Volume
+from snapshots.machine_books import MachineBooks
+from snapshots.models import Event, PoolPolicy, VirtualMachine, VMSnapshot
 from snapshots.naming import size_in_words
 from snapshots.pool_room import PoolRoom, growth_by_pool, rooms_of
 from snapshots.refusals import CapacityExceeded
@@ -35,13 +36,12 @@ def why_not_fit(room: PoolRoom, growth: int) -> CapacityExceeded | None:
     )
 
 
-def require_room(actor: Actor, machine: VirtualMachine, snapshot: VMSnapshot) -> None:
+def require_room(actor: Actor, books: MachineBooks, snapshot: VMSnapshot) -> None:
     """Raise `CapacityExceeded` when the VM snapshot, whose row has just been written, makes a pool too full; write an event
-    when it brings one above its warning."""
-    rows = [row for row in VMSnapshot.objects.filter(machine_id=machine.pk, parent__isnull=False) if row != snapshot]
-    volumes = list(Volume.objects.filter(machine_id=machine.pk).select_related("pool"))
+    when it brings one above its warning. `books` are those of its machine, with the row."""
+    machine, volumes = books.machine, books.volumes
     growth = growth_by_take(
-        rows,
+        [row for row in books.snapshots if row != snapshot],
         below=snapshot.parent_id,
         counted=(),
         memory=snapshot.memory_bytes > 0,
@@ -51,9 +51,9 @@ def require_room(actor: Actor, machine: VirtualMachine, snapshot: VMSnapshot) ->
     growing = {pk: size for pk, size in growth_by_pool(volumes, growth).items() if size > 0}
     if not growing:
         return
-    lock_pools(growing)
+    policies = lock_pools(growing)
     pools = {volume.pool.pk: volume.pool for volume in volumes if volume.pool is not None and volume.pool.pk in growing}
-    for pk, room in rooms_of(pools.values()).items():
+    for pk, room in rooms_of(pools.values(), policies).items():
         size = growing[pk]
         # The row is written, so that the books have it already.
         before = replace(room, estimated_bytes=room.estimated_bytes - size)

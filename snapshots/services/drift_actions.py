@@ -30,8 +30,7 @@ def adopt_snapshot(actor: Actor, *, snapshot: VMSnapshot, exceed_limits: bool = 
     if snapshot.adopted_at is not None:
         return snapshot
     heed(rules.why_not_adopt(machine, snapshot))
-    _adopt(actor, machine, [snapshot])
-    limits.require_room(actor, machine, exceed=exceed_limits)
+    limits.require_room(actor, machine, _adopt(actor, machine, [snapshot]), exceed=exceed_limits)
     snapshot.refresh_from_db()
     return snapshot
 
@@ -43,8 +42,7 @@ def adopt_machine(actor: Actor, *, machine: VirtualMachine, exceed_limits: bool 
     machine = operable_machine(actor, machine.pk)
     waiting = list(_waiting(machine.pk))
     heed(rules.why_not_adopt_all(machine, waiting))
-    _adopt(actor, machine, waiting)
-    limits.require_room(actor, machine, exceed=exceed_limits)
+    limits.require_room(actor, machine, _adopt(actor, machine, waiting), exceed=exceed_limits)
     return list(VMSnapshot.objects.filter(pk__in=[row.pk for row in waiting]).order_by("created_at", "pk"))
 
 
@@ -95,8 +93,9 @@ def _tell_of_left(machine: VirtualMachine, left: list[VMSnapshot]) -> None:
         events.record(SYSTEM, LEFT_UNADOPTED, level=Event.Level.WARNING, machine=machine, detail=detail)
 
 
-def _adopt(actor: Actor, machine: VirtualMachine, rows: list[VMSnapshot]) -> None:
-    tree.adopt(machine.pk, [row.pk for row in rows])
+def _adopt(actor: Actor, machine: VirtualMachine, rows: list[VMSnapshot]) -> VirtualMachine:
+    """Adopt them and tell of it; answers the machine's row as it is then."""
+    books = tree.adopt(machine.pk, [row.pk for row in rows])
     events.record_all(
         events.prepared(
             actor,
@@ -108,6 +107,7 @@ def _adopt(actor: Actor, machine: VirtualMachine, rows: list[VMSnapshot]) -> Non
         )
         for row in rows
     )
+    return books.machine
 
 
 def _waiting(machine_pk: int) -> list[VMSnapshot]:

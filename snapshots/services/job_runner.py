@@ -221,12 +221,13 @@ def _look_after(driver: HypervisorDriver, action: MachineJob) -> MachineReading 
 
 def _succeed(job: Job, action: MachineJob, seen: MachineReading | None) -> None:
     """Write what the action led to and end the job, in one transaction. Raises `TakenOver`."""
+    machine_pk = action.machine.pk
     with transaction.atomic():
-        machine = tree.lock_machine(action.machine.pk)
+        tree.hold_machine(machine_pk)
         require_owned(job)
         action.record()
         if seen is not None:
-            _write_down(job, machine.pk, seen)
+            _write_down(job, machine_pk, seen)
         finish(job, JobState.SUCCEEDED)
 
 
@@ -242,20 +243,21 @@ def _write_down(job: Job, machine_pk: int, seen: MachineReading) -> None:
 def _end(job: Job, state: JobState, code: str, detail: str, action: MachineJob, seen: MachineReading | None) -> None:
     """End a job that the hypervisor did not carry out, with what was seen of the machine afterwards. Raises
     `TakenOver`."""
+    machine_pk = action.machine.pk
     with transaction.atomic():
-        machine = tree.lock_machine(action.machine.pk)
+        tree.hold_machine(machine_pk)
         require_owned(job)
         if seen is not None:
             if seen.found is not None:
                 action.record_part(seen.found[1])
-            _write_down(job, machine.pk, seen)
+            _write_down(job, machine_pk, seen)
         finish(job, state, code=code, detail=detail)
 
 
 def _fail(job: Job, code: str, detail: str) -> None:
     with transaction.atomic():
         if job.machine_id is not None:
-            tree.lock_machine(job.machine_id)
+            tree.hold_machine(job.machine_id)
         require_owned(job)
         finish(job, JobState.FAILED, code=code, detail=detail)
 
@@ -309,8 +311,9 @@ def _in_flight(driver: HypervisorDriver, action: MachineJob) -> str | None:
 
 def _conclude(job: Job, action: MachineJob, seen: MachineReading) -> None:
     """Write what the look at the hypervisor showed."""
+    machine_pk = action.machine.pk
     with transaction.atomic():
-        machine = tree.lock_machine(action.machine.pk)
+        tree.hold_machine(machine_pk)
         require_owned(job)
         done: bool | None = False
         try:
@@ -321,7 +324,7 @@ def _conclude(job: Job, action: MachineJob, seen: MachineReading) -> None:
                 action.record_part(seen.found[1])
         except TargetGone:
             done = None
-        inventory_sync.apply_machine(machine.pk, seen)
+        inventory_sync.apply_machine(machine_pk, seen)
         if done:
             finish(job, JobState.SUCCEEDED, detail=f"{job.error_detail} The hypervisor shows that it was done.")
         elif done is None:

@@ -41,7 +41,7 @@ def _ring_again() -> None:
     for job in jobs.only("state", "sent_at", "created_at"):
         if _may_still_be_heard(job, now):
             continue
-        if not dispatch.send(job.pk):
+        if not dispatch.send_again(job.pk):
             return  # the broker is away; the next round tries again
 
 
@@ -61,7 +61,7 @@ def _free_stray_snapshots() -> None:
     for machine_pk in set(stray.values_list("machine_id", flat=True)):
         log.error("Machine %s has VM snapshots in between without a job", machine_pk)
         with transaction.atomic():
-            tree.lock_machine(machine_pk)
+            tree.hold_machine(machine_pk)
             if active_job_of(machine_pk) is None:
                 release_snapshots(
                     machine_pk, cancelled=False, code="outcome_unknown", detail="No job was found that works on it."

@@ -32,9 +32,11 @@ class JobWatch:
         self._stop = False
 
     def report(self, percent: int, phase: str) -> None:
-        """Write how far it has come; a new phase is written at once."""
+        """Write how far it has come; a new phase is written at once. The end is not: the job's own follows."""
+        if percent >= 100:
+            return
         now = time.monotonic()
-        state = (max(0, min(99, percent)), line(phase, 255))
+        state = (max(0, percent), line(phase, 255))
         if state == self._written or (state[1] == self._written[1] and now - self._written_at < WRITE_EVERY_SECONDS):
             return
         self._written, self._written_at = state, now

@@ -53,12 +53,8 @@ def is_quiet(job: Job) -> bool:
 
 
 def active_job_of(machine_pk: int) -> Job | None:
-    """The job that holds the machine, or None."""
-    return (
-        Job.objects.filter(machine_id=machine_pk, state__in=ACTIVE_JOB_STATES)
-        .select_related("requested_by", "hypervisor")
-        .first()
-    )
+    """The job that holds the machine, or None, as nearly always."""
+    return Job.objects.filter(machine_id=machine_pk, state__in=ACTIVE_JOB_STATES).order_by().first()
 
 
 def open_job(
@@ -110,6 +106,8 @@ def open_hypervisor_job(actor: Actor, action: JobAction, hypervisor: Hypervisor)
 
 
 def _insert(actor: Actor, job: Job, detail: str = "") -> Job:
+    # The bell is rung as soon as the row is there. Should this process end in between, the sweeper rings.
+    job.sent_at = timezone.now()
     try:
         with transaction.atomic():
             job.save(force_insert=True)
@@ -158,7 +156,7 @@ class TakenOver(Exception):
 def require_owned(job: Job) -> None:
     """Raise `TakenOver` unless the job still carries this claim; from here to the end of the transaction nobody can take
     it. The machine's lock, where it is needed, comes before."""
-    if owned(job).select_for_update().values_list("pk").first() is None:
+    if not owned(job).select_for_update().order_by().values_list("pk"):
         raise TakenOver
 
 

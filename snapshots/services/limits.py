@@ -17,13 +17,12 @@ from snapshots.models import Account, Event, VirtualMachine, VMSnapshot, Volume
 from snapshots.services import events, limit_rules
 
 
-def require_room(actor: Actor, before: VirtualMachine, *, exceed: bool = False) -> None:
-    """Raise `LimitExceeded` when what was reserved on the machine since `before` was read passes a limit. Two queries.
+def require_room(actor: Actor, before: VirtualMachine, machine: VirtualMachine, *, exceed: bool = False) -> None:
+    """Raise `LimitExceeded` when what was reserved on the machine since `before` was read passes a limit. One query.
 
-    Call inside the transaction that made the reservation. `exceed`: the person chose to go beyond; where this installation
-    lets them, that is written down instead.
+    Call inside the transaction that made the reservation; `machine` is the row as `ledger.settle_one` left it. `exceed`:
+    the person chose to go beyond; where this installation lets them, that is written down instead.
     """
-    machine = VirtualMachine.objects.select_related("account__domain").get(pk=before.pk)
     taken = Wanted(machine.counted - before.counted, machine.booked_bytes - before.booked_bytes)
     room = room_of(machine.account, None).before(taken)
     in_the_way = limit_rules.stopping(before, room, taken)

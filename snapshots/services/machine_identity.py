@@ -128,12 +128,14 @@ def update_machine(machine: VirtualMachine, record: MachineRecord, read_from: da
     """Write down what was read of a machine, with events when it had been missing or has a new name."""
     if machine.missing_since is not None:
         events.record(SYSTEM, "machine.returned", machine=machine, detail="It is on its hypervisor again.")
-    values = {**_values(record), "missing_since": None, "synced_at": read_from}
+    values = {**_values(record), "missing_since": None}
     if machine.name != values["name"]:
         events.record(
             SYSTEM, "machine.renamed", machine=machine, detail=f"{machine.name} is now named {values['name']}."
         )
-    _write(machine, values)
+    # Most of it is as it was: what need not be written need not be made into a statement either.
+    changes = {name: value for name, value in values.items() if getattr(machine, name) != value}
+    _write(machine, {**changes, "synced_at": read_from})
 
 
 def needs_booking(machine: VirtualMachine, record: MachineRecord) -> bool:

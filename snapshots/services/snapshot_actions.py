@@ -173,7 +173,7 @@ def _allocate(
     actor: Actor, machine: VirtualMachine, name: str, description: str, *, memory: bool, exceed: bool
 ) -> VMSnapshot:
     _require_free_name(machine, name)
-    snapshot = tree.allocate(
+    snapshot, books = tree.allocate(
         machine.pk,
         name=name,
         description=description,
@@ -181,8 +181,8 @@ def _allocate(
         memory_bytes=machine.memory_bytes if memory else 0,
         created_by=actor.user,
     )
-    limits.require_room(actor, machine, exceed=exceed)
-    capacity_rules.require_room(actor, machine, snapshot)
+    limits.require_room(actor, machine, books.machine, exceed=exceed)
+    capacity_rules.require_room(actor, books, snapshot)
     return snapshot
 
 

@@ -78,7 +78,7 @@ class RevertSnapshot(MachineJob):
 
     def _hold(self) -> None:
         """Half-way through, make sure that the job is still this worker's before anything is written."""
-        tree.lock_machine(self.machine.pk)
+        tree.hold_machine(self.machine.pk)
         require_owned(self.job)
 
     def record(self) -> None:

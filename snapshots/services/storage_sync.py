@@ -11,7 +11,8 @@ from hypervisors.records import PoolRecord, VolumeRecord
 from snapshots.models import StoragePool, VirtualMachine, Volume
 
 # What the books of a machine follow from, of its volumes: the order of their targets and names too.
-BOOKED = ("machine_id", "pool_id", "capacity_bytes", "target", "name")
+BOOKED = frozenset(("machine_id", "pool_id", "capacity_bytes", "target", "name"))
+LET_GO = frozenset(("machine_id", "target", "missing_since"))
 
 
 def pools_of(hypervisor_pk: int) -> dict[str, StoragePool]:
@@ -59,6 +60,7 @@ def apply_volumes(
     seen: set[str] = set(left_alone)
     new: list[Volume] = []
     changed: list[Volume] = []
+    columns: set[str] = set()
     booked: set[int | None] = set()
     for machine, record in found:
         row = rows.get(record.native_id)
@@ -69,20 +71,21 @@ def apply_volumes(
         if row is None:
             new.append(Volume(hypervisor_id=hypervisor_pk, native_id=record.native_id, **values))
             booked.add(values["machine_id"])
-        elif any(getattr(row, name) != value for name, value in values.items()):
-            if any(getattr(row, name) != values[name] for name in BOOKED):
+        elif differing := {name for name, value in values.items() if getattr(row, name) != value}:
+            if differing & BOOKED:
                 booked |= {row.machine_id, values["machine_id"]}
-            for name, value in values.items():
-                setattr(row, name, value)
+            for name in differing:
+                setattr(row, name, values[name])
             changed.append(row)
+            columns |= differing
     unseen = [row for native_id, row in rows.items() if native_id not in seen and row.machine_id not in skip]
     attached = {row.pk: row.machine_id for row in unseen}
     let_go = list(_let_go(unseen, read_from, of_machines))
     booked |= {attached[row.pk] for row in let_go}
-    changed += let_go
     Volume.objects.bulk_create(new, batch_size=500)
-    columns = ["machine", "account", "pool", "name", "format", "target", "capacity_bytes", "used_bytes"]
-    Volume.objects.bulk_update(changed, [*columns, "missing_since"], batch_size=200)
+    # Mostly they have grown, and nothing else.
+    if columns := columns | (LET_GO if let_go else set()):
+        Volume.objects.bulk_update([*changed, *let_go], sorted(columns), batch_size=200)
     return {pk for pk in booked if pk is not None}
 
 

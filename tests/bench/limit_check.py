@@ -45,7 +45,7 @@ def _machine(depth: int) -> VirtualMachine:
     rows.read_in(f"limits-{depth}", {f"limited-{depth}": 0})
     machine = VirtualMachine.objects.get(name=f"limited-{depth}")
     tenancy.assign_machine(SYSTEM, machine=machine, account=account)
-    return VirtualMachine.objects.get(pk=machine.pk)
+    return VirtualMachine.objects.select_related("account__domain").get(pk=machine.pk)
 
 
 def _limit(place: Domain | Account) -> None:
@@ -72,6 +72,6 @@ def _queries_added(machine: VirtualMachine) -> int:
 
 def _checked(machine: VirtualMachine) -> Callable[[], None]:
     def check() -> None:
-        limits.require_room(SYSTEM, machine)
+        limits.require_room(SYSTEM, machine, machine)
 
     return check

@@ -12,8 +12,8 @@ from snapshots.models import Job
 from snapshots.services import job_runner, snapshot_actions
 from tests.builders import Cloud, acting
 
-TO_ASK = 25
-TO_CARRY_OUT = 40
+TO_ASK = 20
+TO_CARRY_OUT = 38
 
 
 @pytest.mark.parametrize("size", [1, 30])

@@ -290,7 +290,7 @@ def test_the_room_a_person_sees_names_no_place_they_do_not_see(people, web):
 
 
 @pytest.mark.parametrize("depth", [1, 12])
-def test_the_check_takes_two_queries_whatever_the_depth_of_the_domains(db, depth, monkeypatch):
+def test_the_check_takes_one_query_whatever_the_depth_of_the_domains(db, depth, monkeypatch):
     place = domain("d0")
     for number in range(1, depth):
         place = domain(f"d{number}", place)
@@ -311,7 +311,7 @@ def test_the_check_takes_two_queries_whatever_the_depth_of_the_domains(db, depth
     monkeypatch.setattr(limits, "require_room", counted)
     with CaptureQueriesContext(connection) as captured:
         request_create(SYSTEM, machine=cloud.machine("m"), name="one")
-    assert (cost, len(captured)) == ([2], 32)
+    assert (cost, len(captured)) == ([1], 26)
 
 
 def test_the_room_of_many_accounts_is_read_in_one_query(people, web):

@@ -62,7 +62,7 @@ def test_new_snapshots_never_hang_below_a_lost_one_after_a_reading(machine):
     read_ours(machine, forest(record("a"), current="a"))
     read(machine, forest())
     with transaction.atomic():
-        row = tree.allocate(
+        row, _ = tree.allocate(
             machine.pk, name="new", description="", type=SnapshotType.DISK, memory_bytes=0, created_by=None
         )
     assert row.parent.is_anchor
@@ -143,7 +143,7 @@ def test_a_foreign_name_equal_to_one_that_waits_here_gets_a_number(machine):
 
 def test_one_being_taken_is_recognised_by_its_token_and_left_alone_while_it_is_not_there(machine):
     with transaction.atomic():
-        row = tree.allocate(
+        row, _ = tree.allocate(
             machine.pk, name="ours", description="", type=SnapshotType.DISK, memory_bytes=0, created_by=None
         )
         tree.set_state(row.pk, SnapshotState.CREATING)
@@ -156,7 +156,7 @@ def test_one_being_taken_is_recognised_by_its_token_and_left_alone_while_it_is_n
 
 def test_a_copy_with_the_same_token_is_another_snapshot(machine):
     with transaction.atomic():
-        row = tree.allocate(
+        row, _ = tree.allocate(
             machine.pk, name="ours", description="", type=SnapshotType.DISK, memory_bytes=0, created_by=None
         )
     token = str(row.uuid)

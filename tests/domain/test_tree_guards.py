@@ -44,7 +44,7 @@ def test_every_change_of_a_tree_demands_a_transaction(machine, monkeypatch):
     anchor = tree.anchor_of(machine.pk)
     kept = {"name": "x", "description": "", "type": SnapshotType.DISK, "memory_bytes": 0, "created_by": None}
     with transaction.atomic():
-        row = tree.allocate(machine.pk, **kept)
+        row, _ = tree.allocate(machine.pk, **kept)
     # The test's own transaction is hidden from the guard; a test without one would leave its rows to others.
     outside = SimpleNamespace(get_connection=lambda: SimpleNamespace(in_atomic_block=False))
     monkeypatch.setattr(tree, "transaction", outside)
