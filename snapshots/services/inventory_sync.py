@@ -76,7 +76,8 @@ def sync_machines(hypervisor_pk: int, driver: HypervisorDriver, machine_ids: Col
             skip=placed.unsettled,
             left_alone=_left_alone(placed, records),
         )
-        _settle_books(placed, booked)
+        # It comes last: whoever holds the use of an account waits for no machine.
+        ledger.settle(booked | placed.rebooked)
     machine_import.apply_rules(hypervisor_pk)
     tree_sync.apply_forests(placed, forests, read_from, adopt=hypervisor.adopt_automatically)
     return placed.passed_over | {row.native_id for row in placed.rows.values() if row.pk in placed.unsettled}
@@ -156,20 +157,11 @@ def apply_inventory(hypervisor_pk: int, inventory: Inventory, read_from: datetim
             skip=placed.unsettled,
             left_alone=_left_alone(placed, inventory.machines),
         )
-        _settle_books(placed, booked)
+        # It comes last: whoever holds the use of an account waits for no machine.
+        ledger.settle(booked | placed.rebooked)
     machine_import.apply_rules(hypervisor_pk)
     tree_sync.apply_forests(placed, inventory.forests, read_from, adopt=hypervisor.adopt_automatically)
     Hypervisor.objects.filter(pk=hypervisor_pk).update(synced_at=read_from)
-
-
-def _settle_books(placed: machine_identity.Placed, booked: set[int]) -> None:
-    """Settle the books of machines that moved, or whose memory or volumes are others now. It comes last in its
-    transaction: whoever holds the use of an account waits for no machine."""
-    keys = booked | placed.rebooked
-    held = {row.pk for row in placed.rows.values()}
-    # A volume may have come from a machine that this reading did not ask for.
-    others = VirtualMachine.objects.select_for_update(no_key=True).filter(pk__in=keys - held).order_by("pk")
-    ledger.settle({*others.values_list("pk", flat=True), *(keys & held)})
 
 
 def _attached(

@@ -49,7 +49,8 @@ def apply_volumes(
     left_alone: Collection[str] = (),
 ) -> set[int]:
     """Write down volumes. With `of_machines` only those of these machines were read: one of theirs that is not among them
-    is loose now. Without it all were read, and one that was not found is missing. Volumes that are, or were when they were
+    is loose now, and one that another machine has here stays there until all are read, as that machine is not locked.
+    Without it all were read, and one that was not found is missing. Volumes that are, or were when they were
     read, attached to a machine in `skip` are left alone; `left_alone` are the native ids of the latter. Answers the keys
     of the machines whose books follow from what changed."""
     found = list(found)
@@ -64,7 +65,7 @@ def apply_volumes(
     booked: set[int | None] = set()
     for machine, record in found:
         row = rows.get(record.native_id)
-        if record.native_id in seen or (row is not None and row.machine_id in skip):
+        if record.native_id in seen or (row is not None and _is_held(row, skip, of_machines)):
             continue
         seen.add(record.native_id)
         values = _values(machine, record, row, pools)
@@ -87,6 +88,13 @@ def apply_volumes(
     if columns := columns | (LET_GO if let_go else set()):
         Volume.objects.bulk_update([*changed, *let_go], sorted(columns), batch_size=200)
     return {pk for pk in booked if pk is not None}
+
+
+def _is_held(row: Volume, skip: Collection[int], of_machines: Collection[int] | None) -> bool:
+    """Whether a machine has the volume here of which this reading has nothing to say."""
+    if row.machine_id is None:
+        return False
+    return row.machine_id in skip or (of_machines is not None and row.machine_id not in of_machines)
 
 
 def _let_go(unseen: Iterable[Volume], read_from: datetime, of_machines: Collection[int] | None) -> Iterator[Volume]:

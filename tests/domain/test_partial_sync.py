@@ -14,6 +14,7 @@ from hypervisors.models import Hypervisor
 from hypervisors.records import Inventory, PowerState
 from snapshots.models import Event, StoragePool, VirtualMachine, VMSnapshot, Volume
 from snapshots.services import inventory_sync, machine_import
+from snapshots.services.book_check import check_books
 from snapshots.services.machine_actions import request_sync
 from tests.builders import Cloud, acting, drawn, run, take
 from tests.domain.scenes import DAY_SECONDS, later
@@ -82,6 +83,25 @@ def test_its_volumes_are_let_go_and_those_of_others_are_left_alone(web, db_machi
     data.refresh_from_db()
     assert (data.machine_id, data.target, data.missing_since) == (None, "", None)
     assert list(Volume.objects.exclude(machine=web).exclude(pk=data.pk).order_by("pk").values()) == others
+
+
+def test_a_volume_is_taken_from_a_machine_that_was_not_asked_for_by_the_next_whole_reading_only(
+    web, db_machine, people, cloud
+):
+    """Nobody holds that machine meanwhile: a VM snapshot taken of it just then would be counted wrongly."""
+    data = Volume.objects.get(name="web-data")
+    cloud.world._write(
+        "UPDATE volume SET machine_id = ?, target = 'vdb' WHERE native_id = ?", db_machine.native_id, data.native_id
+    )
+    sync_some(cloud, db_machine)
+    run(request_sync(acting(people.root), machine=db_machine))
+    data.refresh_from_db()
+    assert (data.machine_id, data.target) == (web.pk, "vdb")
+    with later(DAY_SECONDS):
+        cloud.sync()
+    data.refresh_from_db()
+    assert (data.machine_id, data.target) == (db_machine.pk, "vdb")
+    assert check_books(repair=False) == []
 
 
 def test_the_endpoint_as_a_whole_is_not_said_to_have_been_read(web, cloud):
