@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path
 from import_export.admin import ImportExportMixin
+from import_export.forms import ExportForm
 
 from snapshots.access import Actor
 from snapshots.admin.acting import ActingAdmin, actor_of
@@ -37,6 +38,8 @@ class LimitAdmin(ImportExportMixin, ActingAdmin):
     fields = ("account", "domain", "kind", "value")
     import_export_change_list_template = "admin/limits/change_list.html"
     resource_classes = (LimitResource,)
+    # The library's form that chooses columns has scripts and styles of its own in the page, which are forbidden.
+    export_form_class = ExportForm
     formats = FORMATS
     skip_import_confirm = True
     skip_admin_log = True
