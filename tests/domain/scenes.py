@@ -17,6 +17,7 @@ from snapshots import tree
 from snapshots.choices import ACTIVE_JOB_STATES, JobAction
 from snapshots.models import Job, VirtualMachine, VMSnapshot, Volume
 from snapshots.services import job_sweeper, machine_actions, snapshot_actions
+from snapshots.services.book_check import check_books
 from snapshots.services.job_runner import run_job
 from snapshots.services.jobs import IN_BETWEEN
 from tests.builders import Cloud, acting
@@ -188,10 +189,12 @@ def changes_asked_for(world: World) -> int:
 
 
 def assert_nothing_stays_in_between(scene: Scene) -> None:
-    """The job has ended, nothing holds the machine, no VM snapshot is half-way, and the trees are equal."""
+    """The job has ended, nothing holds the machine, no VM snapshot is half-way, the trees are equal, and the books say what
+    the rows say."""
     assert not Job.objects.filter(machine=scene.machine, state__in=ACTIVE_JOB_STATES).exists()
     assert not VMSnapshot.objects.filter(machine=scene.machine, state__in=IN_BETWEEN).exists()
     assert tree.damaged_machines() == []
+    assert check_books(repair=False) == []
     with open_driver(scene.cloud.hypervisor.pk) as driver:
         forest = driver.list_forests([scene.native_id]).get(scene.native_id)
         record = driver.read_machine(scene.native_id) if forest is not None else None
