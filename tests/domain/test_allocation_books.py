@@ -115,6 +115,11 @@ class Life:
             run(snapshot_actions.request_delete(SYSTEM, snapshot=self.row(name)))
             self.model.forget(name)
 
+    def delete_all(self, pick: int) -> None:
+        if self.model.parents:
+            run(snapshot_actions.request_delete_all(SYSTEM, machine=self.machine))
+            self.model = Model()
+
     def adopt(self, pick: int) -> None:
         if self.machine.unadopted_count:
             drift_actions.adopt_machine(SYSTEM, machine=self.machine)
@@ -147,7 +152,8 @@ class Life:
         return {row.pool.name: (row.volume_bytes, row.disk_bytes, row.memory_bytes) for row in rows if row.pool}
 
 
-DEEDS = ("create", "create", "create_elsewhere", "revert", "revert", "delete", "adopt", "lose", "acknowledge")
+TAKING = ("create", "create", "create_elsewhere", "revert", "revert")
+DEEDS = (*TAKING, "delete", "delete_all", "adopt", "lose", "acknowledge")
 
 
 @pytest.mark.django_db

@@ -110,6 +110,14 @@ class BookSteps(RuleBasedStateMachine):
         self.counting[name] &= {left.name for left in self.rows(name)}
 
     @precondition(lambda self: self.waiting is None)
+    @rule(name=st.sampled_from("ab"))
+    def delete_all(self, name: str) -> None:
+        if not self.rows(name):
+            return
+        assert run(snapshot_actions.request_delete_all(SYSTEM, machine=self.machine(name))).state == "succeeded"
+        self.counting[name].clear()
+
+    @precondition(lambda self: self.waiting is None)
     @rule(name=st.sampled_from("ab"), memory=st.booleans())
     def somebody_takes_one_elsewhere(self, name: str, memory: bool) -> None:
         machine = self.machine(name)
