@@ -1,6 +1,6 @@
 """The estimated allocation: the design's formula, and what one VM snapshot accounts for."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,11 +60,13 @@ def test_memory_of_unknown_size_counts_as_the_machines() -> None:
 
 @st.composite
 def trees(draw: st.DrawFn) -> list[Row]:
-    """An anchor and up to twenty snapshots, each below one that came before it."""
+    """An anchor and up to twenty snapshots, some of them lost, each below one that came before it."""
     rows = [ANCHOR]
     for pk in range(1, draw(st.integers(0, 20)) + 1):
         kind = draw(st.sampled_from([DISK, MEMORY]))
-        rows.append(Row(pk, draw(st.integers(0, pk - 1)), kind, draw(st.integers(0, 3)) * GIB if kind == MEMORY else 0))
+        memory_bytes = draw(st.integers(0, 3)) * GIB if kind == MEMORY else 0
+        there = draw(st.sampled_from([True, True, False]))
+        rows.append(Row(pk, draw(st.integers(0, pk - 1)), kind, memory_bytes, there))
     return rows
 
 
@@ -76,7 +78,7 @@ def test_what_one_accounts_for_is_what_the_total_falls_by_when_it_is_deleted(
     before = estimate_machine(given_rows, volume_bytes=volume_bytes, machine_memory_bytes=GIB)  # type: ignore[arg-type]  # stand-ins for rows
     for gone in rows[1:]:
         left = [
-            Row(row.pk, gone.parent_id if row.parent_id == gone.pk else row.parent_id, row.type, row.memory_bytes)
+            replace(row, parent_id=gone.parent_id if row.parent_id == gone.pk else row.parent_id)
             for row in rows
             if row.pk != gone.pk
         ]
@@ -99,7 +101,7 @@ def test_the_shares_make_up_the_whole(rows: list[Row], volume_bytes: int) -> Non
 def test_what_another_one_adds_is_what_the_total_rises_by_when_it_is_taken(
     rows: list[Row], data: st.DataObject, memory: bool, volume_bytes: int
 ) -> None:
-    below = data.draw(st.sampled_from([row.pk for row in rows]))
+    below = data.draw(st.sampled_from([row.pk for row in rows if row.present]))
     counted = data.draw(st.sets(st.sampled_from([row.pk for row in rows])))
     sizes = {"volume_bytes": volume_bytes, "machine_memory_bytes": GIB}
     growth = growth_by_take(rows, below=below, counted=counted, memory=memory, **sizes)  # type: ignore[arg-type]  # stand-ins for rows
