@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from hypervisors.drivers.simulated.world import Disk, Machine, Pool, make_world
+from hypervisors.drivers.simulated.world import Disk, Machine, Pool
 from hypervisors.errors import Rejected
 from snapshots import ledger
 from snapshots.access import SYSTEM
@@ -235,13 +235,9 @@ def test_reading_again_what_is_known_writes_nothing_in_the_books(people, web, cl
 
 @pytest.fixture
 def two_pools(db) -> Cloud:
-    """A cloud whose machine `m` has a volume of 10 GiB in each of two pools."""
-    cloud = Cloud(())
-    cloud.world.path.unlink()
+    """A cloud whose machine `m` has 10 GiB in the pool `default` and 20 GiB in `slow`."""
     disks = (Disk(name="a", capacity_bytes=10 * GIB), Disk(name="b", capacity_bytes=20 * GIB, pool="slow"))
-    make_world(cloud.world.path, (Machine("m", disks=disks),), (Pool(), Pool("slow")))
-    cloud.sync()
-    return cloud
+    return Cloud((Machine("m", disks=disks),), pools=(Pool(), Pool("slow")))
 
 
 def test_each_volume_is_counted_in_its_own_pool_and_memory_in_that_of_the_first(two_pools):
