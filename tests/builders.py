@@ -14,7 +14,7 @@ from hypervisors.records import PowerState
 from hypervisors.xen_simulator.process import XenSimulator
 from snapshots.access import SYSTEM, Actor
 from snapshots.choices import LimitKind, Role, Trigger
-from snapshots.models import Account, Domain, Job, User, VirtualMachine, VMSnapshot
+from snapshots.models import Account, Domain, Job, LimitUse, User, VirtualMachine, VMSnapshot
 from snapshots.services import endpoints, tenancy
 from snapshots.services.job_runner import run_job
 from snapshots.services.limit_setting import set_limit
@@ -123,6 +123,12 @@ def acting(person: User | None) -> Actor:
 def limit(on: Account | Domain, value: int | None, kind: LimitKind = LimitKind.SNAPSHOTS) -> None:
     """Set a limit as an admin does; None takes it away."""
     set_limit(SYSTEM, on=on, kind=kind, value=value)
+
+
+def use_of(place: Account | Domain) -> tuple[int, int]:
+    """What counts in the limits of an account or a domain: how many VM snapshots, and their bytes."""
+    row = LimitUse.objects.get(**{"account" if isinstance(place, Account) else "domain": place})
+    return row.snapshots, row.estimated_bytes
 
 
 def only_job() -> Job:

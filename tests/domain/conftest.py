@@ -1,6 +1,7 @@
 """Who and what several tests of the domain act with."""
 
 import pytest
+from pytest_django import Settings
 
 from snapshots.access import Actor
 from snapshots.models import VirtualMachine, VMSnapshot
@@ -18,6 +19,12 @@ def root(people: People) -> Actor:
 def alice(people: People) -> Actor:
     """Alice at a page."""
     return acting(people.alice)
+
+
+@pytest.fixture
+def many_per_machine(settings: Settings) -> None:
+    """The maximum per machine is in nobody's way."""
+    settings.SNAPSHOTS_PER_MACHINE = -1
 
 
 @pytest.fixture

@@ -8,11 +8,7 @@ from snapshots.services.snapshot_actions import request_create, request_revert
 from tests.builders import acting, limit, take
 from tests.domain.refusing import assert_limited
 
-
-@pytest.fixture(autouse=True)
-def many_per_machine(settings):
-    """The maximum per machine is in nobody's way."""
-    settings.SNAPSHOTS_PER_MACHINE = -1
+pytestmark = pytest.mark.usefixtures("many_per_machine")
 
 
 def exceeding(people, person, machine, **more):

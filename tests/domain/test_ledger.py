@@ -18,17 +18,10 @@ from snapshots.models import LimitUse, MachineAllocation, OpenUsage, UsageEvent,
 from snapshots.services import drift_actions, tenancy
 from snapshots.services.machine_actions import request_sync
 from snapshots.services.snapshot_actions import request_create, request_delete, request_delete_tree, request_revert
-from tests.builders import MIB, Cloud, acting, run, take
+from tests.builders import MIB, Cloud, acting, run, take, use_of
 from tests.domain.scenes import read_again
 
 GIB = 1024**3
-
-
-def use_of(thing: object) -> tuple[int, int]:
-    """What stands in the use of an account or a domain: VM snapshots and bytes."""
-    key = "account" if isinstance(thing, tenancy.Account) else "domain"
-    row = LimitUse.objects.filter(**{key: thing}).first()
-    return (row.snapshots, row.estimated_bytes) if row else (0, 0)
 
 
 def allocations(machine: VirtualMachine) -> dict[str, tuple[int, int, int]]:

@@ -10,29 +10,19 @@ from hypervisors.drivers.simulated.world import Disk, Machine
 from snapshots.access import SYSTEM
 from snapshots.choices import LimitKind
 from snapshots.limit_levels import Place, Wanted, room_of, rooms_of
-from snapshots.models import Account, Domain, Event, Job, Limit, LimitUse, VirtualMachine, VMSnapshot
+from snapshots.models import Account, Event, Job, Limit, LimitUse, VirtualMachine, VMSnapshot
 from snapshots.refusals import LimitExceeded
 from snapshots.services import limit_rules, limits, tenancy
 from snapshots.services.drift_actions import adopt_machine, adopt_snapshot
 from snapshots.services.job_runner import run_job
 from snapshots.services.jobs import request_cancel
 from snapshots.services.snapshot_actions import request_create, request_delete, request_revert
-from tests.builders import Cloud, account, acting, domain, limit, run, take
+from tests.builders import Cloud, account, acting, domain, limit, run, take, use_of
 from tests.domain.refusing import assert_limited, assert_refused
 
 SNAPSHOTS, BYTES = LimitKind.SNAPSHOTS, LimitKind.BYTES
 GIB = 1024**3
-
-
-@pytest.fixture(autouse=True)
-def many_per_machine(settings):
-    """The maximum per machine is in nobody's way."""
-    settings.SNAPSHOTS_PER_MACHINE = -1
-
-
-def used(of: Account | Domain) -> tuple[int, int]:
-    row = LimitUse.objects.get(**{"account" if isinstance(of, Account) else "domain": of})
-    return row.snapshots, row.estimated_bytes
+pytestmark = pytest.mark.usefixtures("many_per_machine")
 
 
 # What holds
@@ -119,7 +109,7 @@ def test_bytes_are_those_of_the_estimate(people, web, alice, cloud):
     memory = web.memory_bytes
     limit(people.acme, memory + memory // 2, BYTES)
     take(web, "one", memory=True)
-    assert used(people.acme) == (1, memory)
+    assert use_of(people.acme) == (1, memory)
     refusal = assert_limited(cloud.world, lambda: request_create(alice, machine=web, name="two", memory=True))
     assert refusal.extra["kind"] == "bytes"
     assert (refusal.extra["used"], refusal.extra["wanted"]) == (memory, memory)
@@ -167,14 +157,14 @@ def test_machines_of_nobody_have_the_default_maximum_alone(people, cloud, settin
 # What counts
 
 
-def test_what_is_reserved_counts_and_what_is_cancelled_is_given_back(people, web, alice, cloud, monkeypatch):
+def test_what_is_reserved_counts_and_what_is_cancelled_is_given_back(people, web, alice, cloud):
     limit(people.acme, 1)
     job = request_create(alice, machine=web, name="one", memory=True)
-    assert used(people.acme) == used(people.engineering) == used(people.organisation) == (1, web.memory_bytes)
+    assert use_of(people.acme) == use_of(people.engineering) == use_of(people.organisation) == (1, web.memory_bytes)
     with pytest.raises(LimitExceeded):
         request_create(alice, machine=cloud.machine("db"), name="two")
     request_cancel(alice, job)
-    assert used(people.acme) == used(people.organisation) == (0, 0)
+    assert use_of(people.acme) == use_of(people.organisation) == (0, 0)
 
 
 def test_what_failed_is_given_back_though_its_row_stays(people, web, alice, cloud):
@@ -183,21 +173,21 @@ def test_what_failed_is_given_back_though_its_row_stays(people, web, alice, clou
     job = run(request_create(alice, machine=web, name="one", memory=True))
     assert job.state == "failed"
     assert VMSnapshot.objects.get(name="one").failed
-    assert used(people.acme) == used(people.organisation) == (0, 0)
+    assert use_of(people.acme) == use_of(people.organisation) == (0, 0)
     take(web, "two")
     run(request_delete(alice, snapshot=VMSnapshot.objects.get(name="one")))
-    assert used(people.acme)[0] == 1
+    assert use_of(people.acme)[0] == 1
 
 
 def test_a_failed_one_that_turns_up_after_all_counts_again(people, web, alice, cloud):
     job = request_create(alice, machine=web, name="one")
     cloud.world.refuse("create_snapshot", errors.OutOfSpace)
     assert run(job).state == "failed"
-    assert used(people.acme)[0] == 0
+    assert use_of(people.acme)[0] == 0
     cloud.world.take_elsewhere(web.native_id, "one", token=str(job.snapshot_uuid))
     cloud.sync()
     assert VMSnapshot.objects.get(uuid=job.snapshot_uuid).limited
-    assert used(people.acme)[0] == 1
+    assert use_of(people.acme)[0] == 1
 
 
 def test_a_safety_snapshot_counts(people, web, alice, cloud):
@@ -212,14 +202,14 @@ def test_adoption_counts_one_by_one_and_all_at_once(people, web, alice, cloud):
     for name in ("one", "two"):
         cloud.world.take_elsewhere(web.native_id, name)
     cloud.sync()
-    assert used(people.acme) == (0, 0)
+    assert use_of(people.acme) == (0, 0)
     limit(people.acme, 1)
     refusal = assert_limited(cloud.world, lambda: adopt_machine(alice, machine=web))
     assert (refusal.extra["level"], refusal.extra["wanted"]) == ("account", 2)
     assert "so there is no room for 2" in refusal.detail
     adopt_snapshot(alice, snapshot=VMSnapshot.objects.get(name="one"))
     assert_limited(cloud.world, lambda: adopt_snapshot(alice, snapshot=VMSnapshot.objects.get(name="two")))
-    assert used(people.acme)[0] == 1
+    assert use_of(people.acme)[0] == 1
 
 
 @pytest.mark.parametrize("kind", [SNAPSHOTS, BYTES])
@@ -234,7 +224,7 @@ def test_automatic_adoption_goes_as_far_as_all_limits_do_and_tells_of_the_rest_o
     cloud.sync()
     adopted = VMSnapshot.objects.filter(machine=web, adopted_at__isnull=False)
     assert sorted(adopted.values_list("name", flat=True)) == ["one", "two"]
-    assert used(people.acme) == used(people.engineering) == (2, 2 * memory)
+    assert use_of(people.acme) == use_of(people.engineering) == (2, 2 * memory)
     left = Event.objects.get(action="snapshot.left_unadopted")
     assert left.detail == "There is no room for more VM snapshots of web. Made elsewhere and not adopted: three."
 
@@ -243,8 +233,8 @@ def test_a_machine_given_to_an_account_brings_its_use_whatever_the_limit(people,
     limit(people.other, 0)
     take(web, "one", memory=True)
     tenancy.assign_machine(SYSTEM, machine=web, account=people.other)
-    assert used(people.acme) == used(people.organisation) == (0, 0)
-    assert used(people.other) == used(people.elsewhere) == (1, web.memory_bytes)
+    assert use_of(people.acme) == use_of(people.organisation) == (0, 0)
+    assert use_of(people.other) == use_of(people.elsewhere) == (1, web.memory_bytes)
     warning = Event.objects.get(action="limits.passed")
     assert (warning.level, warning.account) == ("warning", people.other)
     assert warning.detail == (
@@ -346,7 +336,7 @@ def test_what_pages_say_beforehand_is_the_refusal_that_follows(people, web, alic
 def test_a_refused_request_leaves_nothing_reserved(people, web, alice, cloud):
     limit(people.acme, 0)
     assert_limited(cloud.world, lambda: request_create(alice, machine=web, name="one"))
-    assert used(people.acme) == used(people.organisation) == (0, 0)
+    assert use_of(people.acme) == use_of(people.organisation) == (0, 0)
     assert not Job.objects.filter(machine=web).exists()
 
 

@@ -6,26 +6,15 @@ import pytest
 from hypervisors.drivers.simulated.world import World
 from snapshots.access import SYSTEM
 from snapshots.choices import LimitKind, Role, UsageChange
-from snapshots.models import Domain, Event, Limit, LimitUse, UsageEvent
+from snapshots.models import Domain, Event, Limit, UsageEvent
 from snapshots.services import moving, tenancy
 from snapshots.services.book_check import check_books
 from snapshots.services.limit_setting import set_limit
 from snapshots.services.snapshot_actions import request_create
-from tests.builders import account, acting, domain, take
+from tests.builders import account, acting, domain, take, use_of
 from tests.domain.refusing import assert_refused
 
 NO_WORLD: World | None = None
-
-
-@pytest.fixture
-def root(people):
-    return acting(people.root)
-
-
-def use_of(place) -> tuple[int, int]:
-    kind = type(place).__name__.lower()
-    row = LimitUse.objects.get(**{kind: place})
-    return row.snapshots, row.estimated_bytes
 
 
 def test_an_account_moves_with_what_it_uses(people, web, root):
