@@ -7,8 +7,9 @@ import pytest
 from django.utils import timezone
 
 from hypervisors import errors
+from snapshots import tasks
 from snapshots.access import SYSTEM
-from snapshots.choices import JobState, LimitKind, Trigger
+from snapshots.choices import JobAction, JobState, LimitKind, Trigger
 from snapshots.models import Account, Domain, Event, Job, VirtualMachine, VMSnapshot
 from snapshots.reading.machine_page import machine_page
 from snapshots.refusals import InvalidState
@@ -17,14 +18,8 @@ from snapshots.services.drift_actions import adopt_machine
 from snapshots.services.expiry import expire_snapshots
 from snapshots.services.limit_setting import set_limit
 from snapshots.services.snapshot_actions import request_create, request_delete
-from tests.builders import drawn, run, take
+from tests.builders import drawn, only_job, run, take
 from tests.domain.scenes import DAY_SECONDS, later
-
-
-@pytest.fixture(autouse=True)
-def no_worker(monkeypatch):
-    """Jobs wait until the test carries them out."""
-    monkeypatch.setattr("snapshots.services.jobs.send_after_commit", lambda job: None)
 
 
 def keep(on: Account | Domain, days: int) -> None:
@@ -215,6 +210,14 @@ def test_machines_that_are_missing_or_on_an_endpoint_that_is_off_wait(people, we
     web.hypervisor.enabled = False
     web.hypervisor.save(update_fields=["enabled"])
     assert pass_of(2) == []
+
+
+def test_the_tick_asks_for_what_is_too_old(people, web):
+    take(web, "old", memory=False)
+    keep(people.acme, 1)
+    with later(2 * DAY_SECONDS):
+        tasks.expire_snapshots()
+    assert (only_job().action, only_job().snapshot_name) == (JobAction.DELETE_SNAPSHOT, "old")
 
 
 def test_the_machines_page_says_when_one_expires(people, web):
