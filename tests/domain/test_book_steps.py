@@ -61,7 +61,7 @@ class BookSteps(RuleBasedStateMachine):
     def new_name(self) -> str:
         return f"s{next(self.numbers)}"
 
-    def draw_row(self, data: st.DataObject, name: str, among: list[VMSnapshot]) -> VMSnapshot | None:
+    def draw_row(self, data: st.DataObject, among: list[VMSnapshot]) -> VMSnapshot | None:
         return data.draw(st.sampled_from(among)) if among else None
 
     @precondition(lambda self: self.waiting is None)
@@ -102,7 +102,7 @@ class BookSteps(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting is None)
     @rule(name=st.sampled_from("ab"), data=st.data(), descendants=st.booleans())
     def delete(self, name: str, data: st.DataObject, descendants: bool) -> None:
-        row = self.draw_row(data, name, self.rows(name))
+        row = self.draw_row(data, self.rows(name))
         if row is None:
             return
         ask = snapshot_actions.request_delete_tree if descendants else snapshot_actions.request_delete
@@ -129,7 +129,7 @@ class BookSteps(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting is None)
     @rule(name=st.sampled_from("ab"), data=st.data())
     def adopt(self, name: str, data: st.DataObject) -> None:
-        row = self.draw_row(data, name, [row for row in self.rows(name) if not row.counts])
+        row = self.draw_row(data, [row for row in self.rows(name) if not row.counts])
         if row is not None:
             drift_actions.adopt_snapshot(SYSTEM, snapshot=row)
             self.counting[name].add(row.name)
@@ -137,7 +137,7 @@ class BookSteps(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting is None)
     @rule(name=st.sampled_from("ab"), data=st.data())
     def lose(self, name: str, data: st.DataObject) -> None:
-        row = self.draw_row(data, name, [row for row in self.rows(name) if row.native_id and row.present])
+        row = self.draw_row(data, [row for row in self.rows(name) if row.native_id and row.present])
         if row is not None:
             self.cloud.world.delete_elsewhere(self.machine(name).native_id, row.native_id)
             self.cloud.sync()
@@ -146,7 +146,7 @@ class BookSteps(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting is None)
     @rule(name=st.sampled_from("ab"), data=st.data())
     def acknowledge(self, name: str, data: st.DataObject) -> None:
-        row = self.draw_row(data, name, [row for row in self.rows(name) if row.lost])
+        row = self.draw_row(data, [row for row in self.rows(name) if row.lost])
         if row is not None:
             drift_actions.acknowledge_lost(SYSTEM, snapshot=row)
 
@@ -167,8 +167,6 @@ class BookSteps(RuleBasedStateMachine):
 
     @invariant()
     def the_books_say_what_the_rows_say(self) -> None:
-        if not hasattr(self, "cloud"):
-            return
         assert check_books(repair=False) == []
         wanted: Counter[str] = Counter()
         for name, counting in self.counting.items():

@@ -27,9 +27,7 @@ def test_nothing_else_of_a_machine_can_be_changed(root: Client, people: People, 
     assert (machine.account, machine.name, machine.power_state) == (people.acme, "web", "running")
 
 
-def test_many_machines_are_given_away_at_once_and_busy_ones_refuse(
-    root: Client, people: People, cloud: Cloud, no_worker: None
-) -> None:
+def test_many_machines_are_given_away_at_once_and_busy_ones_refuse(root: Client, people: People, cloud: Cloud) -> None:
     from django.db import transaction
 
     machines = [cloud.machine(name) for name in ("web", "db", "foreign")]
@@ -82,7 +80,7 @@ def test_the_account_of_an_attached_volume_cannot_be_chosen(root: Client, people
 
 
 def test_a_waiting_job_is_cancelled_and_an_ended_one_says_so(
-    root: Client, people: People, web: VirtualMachine, cloud: Cloud, no_worker: None
+    root: Client, people: People, web: VirtualMachine, cloud: Cloud
 ) -> None:
     from snapshots.services.machine_actions import request_sync
 

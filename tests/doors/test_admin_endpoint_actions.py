@@ -78,9 +78,7 @@ def test_a_kind_whose_library_is_missing_is_offered_with_the_reason_and_refused(
     assert not Hypervisor.objects.exists()
 
 
-def test_the_connection_is_tested_by_a_job_that_the_message_links_to(
-    root: Client, cloud: Cloud, no_worker: None
-) -> None:
+def test_the_connection_is_tested_by_a_job_that_the_message_links_to(root: Client, cloud: Cloud) -> None:
     cloud.world.forget_calls()
     for answer in (
         act(root, "test_connection", [cloud.hypervisor]),
@@ -92,7 +90,7 @@ def test_the_connection_is_tested_by_a_job_that_the_message_links_to(
     assert run(job).state == JobState.SUCCEEDED
 
 
-def test_everything_is_read_again_by_a_job(root: Client, cloud: Cloud, no_worker: None) -> None:
+def test_everything_is_read_again_by_a_job(root: Client, cloud: Cloud) -> None:
     cloud.world.forget_calls()
     before = set(Job.objects.values_list("pk", flat=True))
     act(root, "read_everything", [cloud.hypervisor])
@@ -103,7 +101,7 @@ def test_everything_is_read_again_by_a_job(root: Client, cloud: Cloud, no_worker
     assert run(job).state == JobState.SUCCEEDED
 
 
-def test_an_endpoint_that_is_down_shows_why_after_the_test(root: Client, cloud: Cloud, no_worker: None) -> None:
+def test_an_endpoint_that_is_down_shows_why_after_the_test(root: Client, cloud: Cloud) -> None:
     cloud.world.set_down(True)
     act(root, "test_connection", [cloud.hypervisor])
     assert run(Job.objects.get(action=JobAction.CHECK_CONNECTION)).state == JobState.FAILED
