@@ -48,6 +48,10 @@ MACHINES = tuple(
 Facts = dict[Any, tuple[int, int, int | None]]
 
 
+class NothingToChoose(Exception):
+    """There is no VM snapshot or job that this could be done to."""
+
+
 class Month:
     """The deeds of a month, and what the trees looked like after each."""
 
@@ -77,16 +81,20 @@ class Month:
         deed = self.random.choice(deeds)
         try:
             deed(self.cloud.machine(self.random.choice(MACHINES).name))
-        except Refusal:
-            return
-        except IndexError:  # there was none to choose
+        except (Refusal, NothingToChoose):
             return
         self.done[deed.__name__] += 1
 
     def one_of(self, machine: VirtualMachine, **conditions: Any) -> VMSnapshot:
-        rows = VMSnapshot.objects.filter(machine=machine, parent__isnull=False, **conditions).order_by("pk")
-        found: VMSnapshot = self.random.choice(list(rows))
-        return found
+        rows = list(VMSnapshot.objects.filter(machine=machine, parent__isnull=False, **conditions).order_by("pk"))
+        if not rows:
+            raise NothingToChoose
+        return self.random.choice(rows)
+
+    def longest_waiting(self) -> Job:
+        if not self.waiting:
+            raise NothingToChoose
+        return self.waiting.pop(0)
 
     def create(self, machine: VirtualMachine) -> None:
         self.cloud.world.write_disk(machine.native_id, "more", self.random.randrange(50) * MIB)
@@ -115,10 +123,10 @@ class Month:
         self.waiting.append(request_delete(SYSTEM, snapshot=self.one_of(machine)))
 
     def carry_out(self, machine: VirtualMachine) -> None:
-        run(self.waiting.pop(0))
+        run(self.longest_waiting())
 
     def cancel(self, machine: VirtualMachine) -> None:
-        assert request_cancel(SYSTEM, self.waiting.pop(0)).state == "cancelled"
+        assert request_cancel(SYSTEM, self.longest_waiting()).state == "cancelled"
 
     def move_account(self, machine: VirtualMachine) -> None:
         owner = self.people.other if machine.account_id == self.people.other.pk else self.people.acme
