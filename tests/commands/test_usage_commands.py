@@ -2,8 +2,7 @@
 
 import io
 from typing import Any
-from unittest.mock import patch
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 import time_machine
@@ -13,6 +12,7 @@ from django.db import connection
 from django.db.models import F
 from pytest_django import Settings
 
+from snapshots import tasks
 from snapshots.models import UsageMonth, UsagePeriod, UsageRecord
 from tests.usage import GIB, Line, at, close
 
@@ -97,17 +97,11 @@ def refused() -> str:
     return err.getvalue()
 
 
-def add(record: UsageRecord, **values: Any) -> None:
-    record.pk, record._state.adding = None, True
-    record.uuid = values.pop("uuid")
-    for name, value in values.items():
-        setattr(record, name, value)
-    record.save(force_insert=True)
-
-
 def test_a_record_too_many_is_found_and_named(line: Line) -> None:
     close("2026-03-04 00:10")
-    add(UsageRecord.objects.filter(type=27).latest("start"), uuid=line.facts["machine_uuid"])
+    record = UsageRecord.objects.filter(type=27).latest("start")
+    record.pk, record.uuid = None, uuid4()
+    record.save(force_insert=True)
     said = refused()
     assert f"VM snapshot {line.uuid}, type 27, 2026-03-03 00:00 to 2026-03-04 00:00 UTC" in said
 
@@ -191,9 +185,8 @@ def _let_change(cursor: Any) -> None:
             cursor.execute(f"DROP TRIGGER {name}_{verb}{place}")
 
 
-def test_the_tick_closes_what_is_due() -> None:
-    from snapshots.tasks import close_usage_periods
-
-    with patch("snapshots.services.usage_aggregation.close_due_periods") as closing:
-        close_usage_periods.delay()
-    closing.assert_called_once_with()
+def test_the_tick_closes_what_is_due(line: Line) -> None:
+    with time_machine.travel(at("2026-03-02 00:10"), tick=False):
+        tasks.close_usage_periods()
+    assert UsagePeriod.objects.get().end == at("2026-03-02")
+    assert line.hours() == [12]
