@@ -11,7 +11,7 @@ import time_machine
 from django.conf import settings
 
 from snapshots.choices import UsageChange, UsageType
-from snapshots.models import UsageEvent, UsageMonth, UsagePeriod, UsageRecord
+from snapshots.models import Account, UsageEvent, UsageMonth, UsagePeriod, UsageRecord
 from snapshots.models.usage import PLACE
 from snapshots.reading.usage_proof import prove
 from snapshots.services.usage_aggregation import close_due_periods
@@ -84,6 +84,17 @@ class Line:
         """How long each record of it says, the oldest record first."""
         rows = UsageRecord.objects.filter(snapshot_uuid=self.uuid, type=kind).order_by("start", "pk")
         return [row.microseconds / HOUR for row in rows]
+
+
+def line_of(owner: Account, **facts: Any) -> Line:
+    """The usage events of one of this account, in the domain where that is now."""
+    return Line(
+        account_uuid=owner.uuid,
+        account_name=owner.name,
+        domain_uuid=owner.domain.uuid,
+        domain_name=owner.domain.name,
+        **facts,
+    )
 
 
 def close(now: str) -> list[UsagePeriod]:

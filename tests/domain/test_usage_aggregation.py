@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import F, Sum
+from pytest_django import Settings
 
 from snapshots.choices import PeriodLength, UsageChange, UsageType
 from snapshots.models import OpenUsage, UsageEvent, UsagePeriod, UsageRecord
@@ -18,7 +19,6 @@ from tests.usage import GIB, HOUR, Line, all_records, at, close, prove_all
 
 pytestmark = pytest.mark.django_db
 
-Settings = Any
 PRIMARY = UsageType.VM_SNAPSHOT_ON_PRIMARY
 
 
