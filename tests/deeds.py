@@ -3,15 +3,11 @@
 Refusals are answers here, as `("refused", code)`; any other exception goes back to the test, which it fails.
 """
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from celery import current_app
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
@@ -20,18 +16,10 @@ from hypervisors.connections import open_driver
 from hypervisors.drivers.simulated.world import Disk, Machine, World
 from hypervisors.models import Hypervisor
 from hypervisors.records import PowerAfterRevert, PowerState
-from snapshots import dispatch, tree
+from snapshots import tree
 from snapshots.access import SYSTEM, Actor
-from snapshots.choices import ACTIVE_JOB_STATES, JobState, Role, SnapshotState, Trigger
-from snapshots.models import (
-    Event,
-    IdempotencyKey,
-    Job,
-    User,
-    VirtualMachine,
-    VMSnapshot,
-    Volume,
-)
+from snapshots.choices import ACTIVE_JOB_STATES, JobState, Role, Trigger
+from snapshots.models import Event, IdempotencyKey, Job, User, VirtualMachine, VMSnapshot, Volume
 from snapshots.refusals import Refusal
 from snapshots.services import (
     endpoints,
@@ -224,22 +212,6 @@ def sweep() -> None:
     job_sweeper.sweep()
 
 
-def lose_worker(job: str) -> None:
-    """As if a worker had claimed the job and died before it called the hypervisor, long ago."""
-    long_ago = timezone.now() - timedelta(seconds=settings.JOB_LOST_AFTER_SECONDS + 60)
-    Job.objects.filter(uuid=job, state=JobState.QUEUED).update(
-        state=JobState.RUNNING, claim="gone", started_at=long_ago, heartbeat_at=long_ago, sent_at=long_ago
-    )
-    tree.set_state(Job.objects.get(uuid=job).snapshot_id, SnapshotState.CREATING)
-
-
-def lose_message(job: str) -> None:
-    """As if the message of the job had been lost long ago."""
-    Job.objects.filter(uuid=job).update(
-        sent_at=timezone.now() - timedelta(seconds=settings.JOB_RESEND_AFTER_SECONDS + 60)
-    )
-
-
 # Looking
 
 
@@ -383,39 +355,3 @@ def drift(cloud: str) -> list[str]:
         if volumes != {volume.native_id for volume in record.volumes}:
             found.append(f"the volumes of {row.name}")
     return found
-
-
-# The broker
-
-
-def ring(job: str) -> bool:
-    """Hand the job to the broker now; answers whether the broker took it."""
-    return dispatch.send(Job.objects.get(uuid=job).pk)
-
-
-def ring_at(job: str, broker_url: str) -> bool:
-    """Hand the job to another broker, in a program of its own, since a broker is chosen at the start."""
-    code = (
-        "import django, sys; django.setup(); from snapshots import dispatch; "
-        "sys.exit(10 if dispatch.send(int(sys.argv[1])) else 20)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(Job.objects.get(uuid=job).pk)],
-        env={**os.environ, "VMSNAP_BROKER_URL": broker_url},
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode in {10, 20}, done.stderr.decode()
-    return done.returncode == 10
-
-
-def lose_messages() -> int:
-    """Throw away what waits in the queue; answers how many messages that were."""
-    with current_app.connection_for_write() as connection:
-        thrown: int = connection.default_channel.queue_purge(settings.CELERY_TASK_DEFAULT_QUEUE)
-    return thrown
-
-
-def process_of(job: str) -> int:
-    """The process id of the worker process that has claimed the job."""
-    return int(Job.objects.get(uuid=job).claim.split(":")[1])

@@ -5,10 +5,7 @@ from contextlib import suppress
 
 from hypervisors.drivers.simulated.world import World
 from hypervisors.errors import HypervisorError
-from snapshots.models import (
-    VirtualMachine,
-    VMSnapshot,
-)
+from snapshots.models import VirtualMachine, VMSnapshot
 from tests.deeds import (
     Outcome,
     ask,

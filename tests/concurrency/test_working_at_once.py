@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hypervisors.drivers.simulated.world import World
-from tests import deeds
+from tests import broker_deeds, deeds
 from tests.installation import PROCESSES
 
 
@@ -27,7 +27,7 @@ def test_a_job_delivered_to_eight_workers_is_carried_out_once(installation, clou
 
 def test_a_job_whose_worker_was_lost_is_settled_once_and_not_repeated(installation, cloud, world):
     _, job = installation.ask(deeds.ask_to_create, cloud, "one")
-    installation.ask(deeds.lose_worker, job)
+    installation.ask(broker_deeds.lose_worker, job)
     installation.at_once(deeds.run, *((job,),) * PROCESSES)
     facts = installation.ask(deeds.job_facts, job)
     assert (facts["state"], facts["code"]) == ("failed", "worker_lost")
@@ -39,7 +39,7 @@ def test_a_job_whose_worker_was_lost_is_settled_once_and_not_repeated(installati
 
 def test_sweepers_at_once_and_every_message_they_send_carry_a_job_out_once(installation, cloud, world):
     _, job = installation.ask(deeds.ask_to_create, cloud, "one")
-    installation.ask(deeds.lose_message, job)
+    installation.ask(broker_deeds.lose_message, job)
     installation.at_once(deeds.sweep, *((),) * PROCESSES)
     installation.at_once(deeds.run, *((job,),) * PROCESSES)
     assert installation.ask(deeds.job_facts, job)["state"] == "succeeded"

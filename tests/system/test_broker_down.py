@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests import deeds
+from tests import broker_deeds, deeds
 from tests.services_for_tests import wait_until
 
 pytestmark = [
@@ -36,7 +36,7 @@ def test_a_request_while_the_broker_is_away_is_answered_and_carried_out_after_it
         broker.stop()
         kind, meanwhile = installation.ask(deeds.ask_to_create, cloud, "meanwhile", seconds=BOUND)
         assert kind == "job"
-        assert installation.ask(deeds.ring, meanwhile, seconds=BOUND) is False
+        assert installation.ask(broker_deeds.ring, meanwhile, seconds=BOUND) is False
         broker.start()
         installation.wait_for(SOON, "the request is carried out", deeds.job_in, meanwhile, "succeeded")
         assert worker.process.poll() is None
@@ -67,11 +67,11 @@ def messages_held_by(worker):
 
 def test_a_process_whose_connection_to_the_broker_broke_hands_over_its_next_request(installation, cloud, broker):
     _, job = installation.ask(deeds.ask_to_create, cloud, "one")
-    assert installation.ask(deeds.ring, job) is True
+    assert installation.ask(broker_deeds.ring, job) is True
     broker.stop()
     broker.start()
-    assert installation.ask(deeds.ring, job, seconds=BOUND) is True
-    assert installation.ask(deeds.lose_messages) >= 1
+    assert installation.ask(broker_deeds.ring, job, seconds=BOUND) is True
+    assert installation.ask(broker_deeds.lose_messages) >= 1
 
 
 def test_a_request_while_the_broker_is_silent_is_answered_and_carried_out_after_it_speaks(installation, cloud, broker):
@@ -89,4 +89,4 @@ def test_a_request_while_the_broker_is_silent_is_answered_and_carried_out_after_
 
 def test_a_broker_that_refuses_the_login_is_no_error_of_the_request(installation, cloud, broker):
     _, job = installation.ask(deeds.ask_to_create, cloud, "one")
-    assert installation.ask(deeds.ring_at, job, broker.url_with_wrong_password, seconds=BOUND) is False
+    assert installation.ask(broker_deeds.ring_at, job, broker.url_with_wrong_password, seconds=BOUND) is False

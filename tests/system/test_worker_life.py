@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hypervisors.drivers.simulated.world import World
-from tests import deeds
+from tests import broker_deeds, deeds
 from tests.services_for_tests import wait_until
 
 pytestmark = pytest.mark.system
@@ -20,9 +20,9 @@ SHORTER_THAN_THE_TIMEOUT = 25.0
 
 
 def test_a_request_whose_message_was_lost_is_carried_out_all_the_same(installation, cloud, world):
-    installation.ask(deeds.lose_messages)
+    installation.ask(broker_deeds.lose_messages)
     _, job = installation.ask(deeds.ask_to_create, cloud, "one")
-    assert installation.ask(deeds.lose_messages) == 1
+    assert installation.ask(broker_deeds.lose_messages) == 1
     with installation.worker(processes=2):
         installation.wait_for(SOON, "the job is done", deeds.job_in, job, "succeeded")
     assert world.calls()["create_snapshot"] == 1
@@ -47,7 +47,7 @@ def test_a_worker_goes_on_when_one_of_its_processes_is_killed_at_work(installati
     with installation.worker(processes=2):
         _, job = installation.ask(deeds.ask_to_create, cloud, "one")
         wait_until(lambda: world.calls()["create_snapshot"], SOON, "the hypervisor is at work")
-        os.kill(installation.ask(deeds.process_of, job), signal.SIGKILL)
+        os.kill(installation.ask(broker_deeds.process_of, job), signal.SIGKILL)
         installation.wait_for(SOON, "the loss is noticed", deeds.is_settling, job)
         world.finish_operations()
         installation.wait_for(SOON, "the job is settled", deeds.job_in, job, "succeeded")
