@@ -124,6 +124,22 @@ class Room:
             self, shared=tuple(replace(level, used=level.used - taken.of(level.kind)) for level in self.shared)
         )
 
+    def for_members(self) -> "Room":
+        """The same as everybody may read it who reads the account's history: of domains only the account's own is seen."""
+        return replace(
+            self,
+            shared=tuple(replace(level, seen=self._seen_by_members(level.place, level.key)) for level in self.shared),
+            per_machine=self._setting_for_members(self.per_machine),
+            age_days=self._setting_for_members(self.age_days),
+        )
+
+    def _setting_for_members(self, setting: Setting) -> Setting:
+        source = setting.source
+        return setting._replace(source=source._replace(seen=self._seen_by_members(source.place, source.key)))
+
+    def _seen_by_members(self, place: Place, key: int | None) -> bool:
+        return place != Place.DOMAIN or key == self.path[-1]
+
     def above(self, level: Level) -> Source | None:
         """The domain whose admins set this limit: the one above, named only as far as it is seen. None where only root
         admins do."""

@@ -35,7 +35,8 @@ def expire_snapshots() -> list[Job]:
     by_policy: dict[Setting, list[int]] = defaultdict(list)
     for pk, room in rooms_of(Account.objects.select_related("domain"), None).items():
         if 0 <= room.age_days.value <= OLDEST_DAYS:
-            by_policy[room.age_days].append(pk)
+            # With the place as members of the account may read it in its history.
+            by_policy[room.for_members().age_days].append(pk)
     jobs = []
     for policy, accounts in by_policy.items():
         for too_old in _expired(policy.value, accounts):
@@ -121,5 +122,10 @@ def _tell_that_it_stays(snapshot: VMSnapshot, why: str) -> bool:
 
 def _told(policy: Setting) -> str:
     days, source = policy
-    of = "by default" if source.place == Place.DEFAULT else f"by the limit of the {source.place} {source.name}"
+    if source.place == Place.DEFAULT:
+        of = "by default"
+    elif source.seen:
+        of = f"by the limit of the {source.place} {source.name}"
+    else:
+        of = "by the limit of a domain above"
     return f"It is older than {days} day{'' if days == 1 else 's'}, the most {of}."

@@ -25,16 +25,16 @@ def why_not_another(machine: VirtualMachine, room: Room, wanted: Wanted = Wanted
 def refusal_of(machine: VirtualMachine, room: Room, level: Level, wanted: Wanted) -> LimitExceeded:
     """Names the level, the figures and who can raise it. Of a domain that the person may not see it tells nothing but that
     there is one."""
+    told = figures(machine, room, level, wanted)
     if not level.seen:
         return LimitExceeded(
-            f"A domain above {_highest_seen(room)} has used up a limit of its own. Delete a VM snapshot that is no longer "
-            "needed, or ask an admin of that domain.",
+            f"{told} Delete a VM snapshot that is no longer needed, or ask an admin of that domain.",
             level=Place.DOMAIN.value,
             kind=level.kind.value,
         )
     raised_by = who_can_raise(room, level)
     return LimitExceeded(
-        f"{figures(machine, level, wanted)} Delete one that is no longer needed, or ask {raised_by} to raise the limit.",
+        f"{told} Delete one that is no longer needed, or ask {raised_by} to raise the limit.",
         level=level.place.value,
         name=level.name,
         kind=level.kind.value,
@@ -45,8 +45,10 @@ def refusal_of(machine: VirtualMachine, room: Room, level: Level, wanted: Wanted
     )
 
 
-def figures(machine: VirtualMachine, level: Level, wanted: Wanted) -> str:
-    """What is allowed, in use and asked for, as a sentence."""
+def figures(machine: VirtualMachine, room: Room, level: Level, wanted: Wanted) -> str:
+    """What is allowed, in use and asked for, as a sentence; of a domain that is not seen only that there is one."""
+    if not level.seen:
+        return _used_up_above(room)
     if level.kind == LimitKind.BYTES:
         return (
             f"The VM snapshots of {_owner(level)} are estimated to hold {size_in_words(level.used)} and may hold "
@@ -60,8 +62,11 @@ def figures(machine: VirtualMachine, level: Level, wanted: Wanted) -> str:
     return f"{has} and may have {level.limit}{too_many}."
 
 
-def in_use(level: Level) -> str:
-    """What is in use of a shared limit and what is allowed, as a sentence."""
+def in_use(room: Room, level: Level) -> str:
+    """What is in use of a shared limit and what is allowed, as a sentence; of a domain that is not seen only that there is
+    one."""
+    if not level.seen:
+        return _used_up_above(room)
     if level.kind == LimitKind.BYTES:
         return (
             f"The VM snapshots of {_owner(level)} are estimated to hold {size_in_words(level.used)} and may hold "
@@ -78,9 +83,13 @@ def who_can_raise(room: Room, level: Level) -> str:
     return f"an admin of the domain {above.name}" if above.seen else "an admin of a domain above"
 
 
-def told_together(machine: VirtualMachine, levels: Iterable[Level], wanted: Wanted) -> str:
-    """The figures of several limits, for the history."""
-    return " ".join(figures(machine, level, wanted) for level in levels)
+def together(sentences: Iterable[str]) -> str:
+    """What several limits say, for the history; what is the same of two of them once."""
+    return " ".join(dict.fromkeys(sentences))
+
+
+def _used_up_above(room: Room) -> str:
+    return f"A domain above {_highest_seen(room)} has used up a limit of its own."
 
 
 def _owner(level: Level) -> str:

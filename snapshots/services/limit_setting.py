@@ -88,13 +88,15 @@ def _lower(actor: Actor, higher: QuerySet[Limit], kind: LimitKind, most: int, do
     for row in rows:
         on = row.account or row.domain
         assert on is not None  # noqa: S101  # a constraint of the table
+        # Members of an account read it in its history, and see of the domains its own alone.
+        above = "a domain above" if row.account and row.account.domain_id != domain.pk else named(domain)
         told.append(
             events.prepared(
                 actor,
                 "limits.lowered",
                 account=row.account,
                 detail=f"{kind.label} of {named(on)}: {_told(kind, most)}, was {_told(kind, row.value)}, since no more "
-                f"holds for the domain {domain.name}.",
+                f"holds for {above}.",
             )
         )
         row.value = most

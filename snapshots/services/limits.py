@@ -29,12 +29,16 @@ def require_room(actor: Actor, before: VirtualMachine, machine: VirtualMachine, 
     if not in_the_way:
         return
     if exceed and actor.user is not None and may_exceed(actor.user, in_the_way):
+        # Members of the account read it, whatever the admin sees.
+        room = room.for_members()
+        passed = limit_rules.stopping(before, room, taken)
+        told = limit_rules.together(limit_rules.figures(before, room, level, taken) for level in passed)
         events.record(
             actor,
             "limits.exceeded",
             level=Event.Level.WARNING,
             machine=machine,
-            detail=f"By choice of an admin. {limit_rules.told_together(before, in_the_way, taken)}",
+            detail=f"By choice of an admin. {told}",
         )
         return
     seen = room_of(machine.account, actor.user).before(taken)

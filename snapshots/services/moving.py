@@ -73,10 +73,12 @@ def move_domain(actor: Actor, *, domain: Domain, parent: Domain | None) -> None:
 
 
 def tell_if_passed(actor: Actor, account: Account, *, of_domain: Domain | None = None) -> None:
-    """An event where what is in use is more than the limits allow that hold for this account now; with `of_domain`, for
-    the domains above that one only, and named after it."""
+    """An event where what is in use is more than the limits allow that hold for this account now, told as its members may
+    read it; with `of_domain`, for that one and the domains above it only, and for root admins."""
     account = Account.objects.select_related("domain").get(pk=account.pk)
     room = room_of(account, None)
+    if of_domain is None:
+        room = room.for_members()
     above = None if of_domain is None else set(Domain.objects.get(pk=of_domain.pk).ancestor_ids)
     passed = [
         level
@@ -86,12 +88,13 @@ def tell_if_passed(actor: Actor, account: Account, *, of_domain: Domain | None =
         and (above is None or (level.place == Place.DOMAIN and level.key in above))
     ]
     if passed:
+        told = limit_rules.together(limit_rules.in_use(room, level) for level in passed)
         events.record(
             actor,
             "limits.passed",
             level=Event.Level.WARNING,
             account=account if of_domain is None else None,
-            detail=f"{' '.join(limit_rules.in_use(level) for level in passed)} Nothing new is taken until there is room.",
+            detail=f"{told} Nothing new is taken until there is room.",
         )
 
 

@@ -40,7 +40,8 @@ def test_admins_go_beyond_the_limits_of_their_domains_where_the_installation_let
     exceeding(people, person, web)
     event = Event.objects.get(action="limits.exceeded")
     assert (event.level, event.user_name, event.machine_name) == ("warning", person.get_username(), "web")
-    assert f"{limited} has 0 VM snapshots and may have 0." in event.detail
+    told = "A domain above" if limited == "organisation" else f"{limited} has 0 VM snapshots and may have 0."
+    assert told in event.detail
 
 
 def test_nobody_goes_beyond_two_limits_of_which_one_is_not_theirs(people, web, cloud, settings):
@@ -51,7 +52,7 @@ def test_nobody_goes_beyond_two_limits_of_which_one_is_not_theirs(people, web, c
     exceeding(people, people.root, web)
     event = Event.objects.get(action="limits.exceeded")
     assert "acme" in event.detail
-    assert "organisation" in event.detail
+    assert "A domain above the domain engineering" in event.detail
 
 
 def test_the_default_maximum_per_machine_is_gone_beyond_by_the_domains_admins(people, web, cloud, settings):

@@ -162,7 +162,8 @@ def test_lowering_a_domain_lowers_what_was_set_below_it_and_tells_each(people, k
     assert [value_of(place, kind) for place in (people.acme, below, deep, people.other)] == [5, 5, 3, 9]
     told = Event.objects.filter(action="limits.lowered", user=people.root)
     assert told.count() == 2
-    assert "since no more holds for the domain organisation" in told.get(account=people.acme).detail
+    assert "since no more holds for the domain organisation" in told.get(account=None).detail
+    assert "since no more holds for a domain above" in told.get(account=people.acme).detail
 
 
 def test_raising_a_domain_leaves_what_was_set_below_it(people):
