@@ -1,16 +1,19 @@
 """Limits as files: what an export writes, and what an import does, which is setting each through the service.
 
 A row names its place by `place` ("account" or "domain") and `id`; `name` is for people, and is not read. An empty value
-takes the limit away.
+takes the limit away. The order of the rows does not matter: what is above is set first.
 """
 
 import re
+import sys
 from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from import_export.fields import Field
 from import_export.resources import ModelResource
+from import_export.results import Result
+from tablib import Dataset
 
 from snapshots.access import Actor
 from snapshots.admin.tenancy import domain_names
@@ -20,6 +23,7 @@ from snapshots.refusals import Refusal
 from snapshots.services.limit_setting import set_limit
 
 LARGEST_EXACT = 2**53
+LAST = sys.maxsize
 
 
 class LimitResource(ModelResource):
@@ -54,6 +58,20 @@ class LimitResource(ModelResource):
             self.names = domain_names()
         on = _on(limit)
         return f"{self.names[on.domain_id]} / {on.name}" if isinstance(on, Account) else self.names[on.pk]
+
+    def import_data(self, dataset: Dataset, *args: Any, **options: Any) -> Result:
+        """Set what the rows say, from the top of the tree of domains down, since no limit may exceed those above it. What
+        is told of rows names the lines of the file."""
+        lines = _from_the_top(dataset)
+        rows = Dataset(*[dataset[line] for line in lines], headers=dataset.headers)
+        result = super().import_data(rows, *args, **options)
+        for row in (*result.invalid_rows, *result.error_rows):
+            row.number = lines[row.number - 1] + 1
+        for told in (result.invalid_rows, result.error_rows):
+            told.sort(key=lambda row: row.number)
+        # Nothing is skipped, so there is a result for each row; its place among them is the line that is shown.
+        result.rows = [row for _, row in sorted(zip(lines, result.rows, strict=True), key=lambda pair: pair[0])]
+        return result
 
     def get_or_init_instance(self, instance_loader: Any, row: Any) -> tuple[Limit, bool]:
         """The limit that the row is about. Raises `ValidationError` for a place or kind there is not."""
@@ -95,11 +113,29 @@ def _on(limit: Limit) -> Account | Domain:
     return on
 
 
+def _from_the_top(dataset: Dataset) -> list[int]:
+    """The rows' numbers: those of domains first, each after all above it; then those of accounts, and of nothing known."""
+    depths = {uuid: path.count("/") for uuid, path in Domain.objects.values_list("uuid", "path")}
+
+    def depth(line: int) -> int:
+        row = dict(zip(dataset.headers or (), dataset[line], strict=False))
+        try:
+            return depths[_uuid_in(row)] if row.get("place") == "domain" else LAST
+        except (ValueError, KeyError):
+            return LAST  # refused in its turn
+
+    return sorted(range(len(dataset)), key=depth)
+
+
+def _uuid_in(row: Any) -> UUID:
+    return UUID(str(row.get("id")).strip())
+
+
 def _place_in(row: Any, model: Any) -> Any:
     if row.get("place") not in ("account", "domain"):
         raise ValidationError({"place": "account or domain."})
     try:
-        return model.objects.get(uuid=UUID(str(row.get("id")).strip()))
+        return model.objects.get(uuid=_uuid_in(row))
     except (ValueError, model.DoesNotExist):
         raise ValidationError({"id": f"There is no {row['place']} with this id."}) from None
 

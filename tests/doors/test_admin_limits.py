@@ -3,6 +3,7 @@ is near one. The user's dialog shows at once what an admin set."""
 
 import csv
 import io
+import itertools
 import json
 from typing import Any
 
@@ -110,6 +111,43 @@ def test_what_is_exported_can_be_imported_again(root: Client, people: People, fo
     assert Event.objects.filter(action="limits.set", user=people.root, trigger="admin").count() == 3
 
 
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("lowered", ["organisation", "engineering", "acme"])
+def test_what_is_exported_puts_back_what_was_lowered_since(
+    root: Client, people: People, form: str, lowered: str
+) -> None:
+    for place, value in ((people.organisation, 100), (people.engineering, 50), (people.acme, 20)):
+        limit(place, value)
+        limit(place, value, LimitKind.PER_MACHINE)
+    before = values()
+    file = export(root, form)
+    for kind in (LimitKind.SNAPSHOTS, LimitKind.PER_MACHINE):
+        limit(getattr(people, lowered), 5, kind)
+    assert load(root, form, file).status_code == 200
+    assert values() == before
+
+
+def test_an_import_does_not_depend_on_the_order_of_its_rows(root: Client, people: People) -> None:
+    wanted = [(people.organisation, 100), (people.engineering, 50), (people.acme, 20)]
+    rows = [
+        {"place": type(on).__name__.lower(), "id": str(on.uuid), "kind": "snapshots", "value": str(value)}
+        for on, value in wanted
+    ]
+    for order in itertools.permutations(rows):
+        limit(people.organisation, 5)
+        assert load(root, "csv", rows_as("csv", list(order))).status_code == 200
+        assert values() == {"organisation snapshots": 100, "engineering snapshots": 50, "acme snapshots": 20}
+
+
+def test_the_list_has_the_domains_from_the_top_down_then_the_accounts(root: Client, people: People) -> None:
+    for place in (people.acme, people.other, people.engineering, people.elsewhere, people.organisation):
+        limit(place, 5)
+    text = root.get(reverse("admin:snapshots_limit_changelist")).content.decode()
+    names = ("domain organisation", "domain engineering", "domain elsewhere", "account acme", "account other")
+    places = [text.index(f"the {name}<") for name in names]
+    assert places == sorted(places)
+
+
 def test_an_export_names_each_place_in_full(root: Client, people: People) -> None:
     limit(people.acme, 5)
     (row,) = csv.DictReader(io.StringIO(export(root, "csv").decode()))
@@ -145,7 +183,9 @@ def test_an_import_with_a_refused_row_changes_nothing_and_says_why_for_each(
         {"place": "machine", "id": str(people.acme.uuid), "kind": "bytes", "value": "1"},
         {"place": "domain", "id": str(people.acme.uuid), "kind": "bytes", "value": "1"},
     ]
-    text = load(root, form, rows_as(form, rows)).content.decode()
+    answer = load(root, form, rows_as(form, rows))
+    assert [row.number for row in answer.context["result"].invalid_rows] == [2, 3, 4, 5, 6, 7, 8]
+    text = answer.content.decode()
     assert "At most 5, which is what holds for the domain engineering." in text
     assert text.count("A limit is a whole number from 0 to") == 2
     assert "One of snapshots, bytes, per_machine, age_days." in text
