@@ -6,8 +6,10 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from snapshots import tasks
-from snapshots.models import Account, Event, LimitUse, MachineAllocation, OpenUsage, VirtualMachine
+from snapshots import tasks, tree
+from snapshots.access import visible_events
+from snapshots.choices import Origin
+from snapshots.models import Account, Event, LimitUse, MachineAllocation, OpenUsage, VirtualMachine, VMSnapshot
 from snapshots.services.book_check import TOLD_ONE_BY_ONE, check_books
 from tests.builders import account, take
 
@@ -67,7 +69,63 @@ def test_damage_is_told_with_its_figures_and_put_right(booked, damage):
     assert books() == before
     assert check_books(repair=False) == []
     told = Event.objects.filter(action="books.differed", level="warning")
-    assert sorted(told.values_list("detail", flat=True)) == sorted(one.words for one in found)
+    assert sorted(told.values_list("detail", flat=True)) == sorted(one.told for one in found)
+
+
+@pytest.mark.parametrize("name", ["booked", "booked on another"])
+def test_only_what_differs_is_told_and_what_is_right_is_never_made_wrong(booked, monkeypatch, name):
+    right = list(LimitUse.objects.order_by("pk").values())
+    DAMAGE[name](booked)
+    assert [(one.machine, one.account) for one in check_books(repair=False)] == [(booked, None)]
+    repair, seen = tree.repair, []
+
+    def watched(machine_pk):
+        seen.append(list(LimitUse.objects.order_by("pk").values()))
+        repair(machine_pk)
+        seen.append(list(LimitUse.objects.order_by("pk").values()))
+
+    monkeypatch.setattr(tree, "repair", watched)
+    assert [(one.machine, one.account) for one in check_books(repair=True)] == [(booked, None)]
+    assert seen == [right, right]
+    assert list(LimitUse.objects.order_by("pk").values()) == right
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_rows_written_past_the_services_differ_from_all_books(people, booked, repair):
+    VMSnapshot.objects.filter(name="two").update(origin=Origin.ELSEWHERE)
+    found = check_books(repair=repair)
+    assert [one.of for one in found if one.what == "Use of limits"] == [
+        "web", "the account acme", "the domain organisation", "the domain engineering",
+    ]  # fmt: skip
+    assert all("counted were 1 VM snapshots" in one.words for one in found if one.what == "Use of limits")
+    assert (check_books(repair=False) == []) is repair
+    assert LimitUse.objects.get(account=people.acme).snapshots == (1 if repair else 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("counts", "The count of VM snapshots of web was put right."),
+        ("allocation", "The allocation of web was put right."),
+        ("open usage", "The open usage of web was put right."),
+        (
+            "booked",
+            "Use of limits of web: the books said 2 VM snapshots and 7 bytes, counted were 2 VM snapshots and {}.",
+        ),
+        (
+            "booked on another",
+            "Use of limits of web: the books said 2 VM snapshots and {} for another account, counted were 2 VM snapshots "
+            "and {}.",
+        ),
+    ],
+)
+def test_the_history_of_an_account_tells_it_in_plain_words(people, booked, name, words):
+    size = f"{LimitUse.objects.get(account=people.acme).estimated_bytes} bytes"
+    DAMAGE[name](booked)
+    check_books(repair=True)
+    event = visible_events(people.alice).get(action="books.differed")
+    assert event.detail == words.replace("{}", size)
+    assert not visible_events(people.charlie).filter(action="books.differed").exists()
 
 
 def test_the_figures_of_both_sides_are_told(booked):
