@@ -2,6 +2,7 @@
 services and the pages ask the same (`snapshot_rules`, `limits`)."""
 
 from collections.abc import Iterable
+from itertools import takewhile
 
 from snapshots.choices import LimitKind
 from snapshots.limit_levels import Level, Place, Room, Wanted
@@ -116,5 +117,5 @@ def _counted_in_words(machine: VirtualMachine) -> str:
 
 def _highest_seen(room: Room) -> str:
     """The highest place that the person sees, as far as the way up is seen: "the domain engineering"."""
-    seen = [level for level in room.shared if level.seen]
+    seen = list(takewhile(lambda level: level.seen, room.shared))
     return _owner(seen[-1]) if seen else "this machine's account"

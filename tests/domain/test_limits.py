@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from hypervisors import errors
 from hypervisors.drivers.simulated.world import Disk, Machine
 from snapshots.access import SYSTEM
-from snapshots.choices import LimitKind
+from snapshots.choices import LimitKind, Role
 from snapshots.limit_levels import Place, Wanted, room_of, rooms_of
 from snapshots.models import Account, Event, Job, Limit, LimitUse, VirtualMachine, VMSnapshot
 from snapshots.refusals import LimitExceeded
@@ -17,7 +17,7 @@ from snapshots.services.drift_actions import adopt_machine, adopt_snapshot
 from snapshots.services.job_runner import run_job
 from snapshots.services.jobs import request_cancel
 from snapshots.services.snapshot_actions import request_create, request_delete, request_revert
-from tests.builders import Cloud, account, acting, domain, limit, run, take, use_of
+from tests.builders import Cloud, account, acting, domain, limit, run, take, use_of, user
 from tests.domain.refusing import assert_limited, assert_refused
 
 SNAPSHOTS, BYTES = LimitKind.SNAPSHOTS, LimitKind.BYTES
@@ -257,6 +257,19 @@ def test_of_a_domain_above_that_one_does_not_see_one_learns_that_it_is_there(peo
     shown = assert_limited(cloud.world, lambda: request_create(acting(people.root), machine=web, name="one"))
     assert shown.extra["name"] == "organisation"
     assert shown.extra["raised_by"] == "a root admin"
+
+
+def test_the_way_up_is_told_as_far_as_it_is_seen_whatever_is_seen_above(people, cloud):
+    middle = domain("middle", people.organisation)
+    low = account("low account", domain("low", middle))
+    tenancy.assign_machine(SYSTEM, machine=cloud.machine("web"), account=low)
+    person = user("both", Role.OPERATOR, account=low)
+    tenancy.grant_role(SYSTEM, user=person, role=Role.READER, account=account("high account", people.organisation))
+    limit(middle, 0)
+    refusal = assert_limited(
+        cloud.world, lambda: request_create(acting(person), machine=cloud.machine("web"), name="one")
+    )
+    assert refusal.detail.startswith("A domain above the domain low has used up a limit of its own.")
 
 
 def test_a_stranger_is_told_nothing_of_limits(people, web, cloud):
