@@ -97,9 +97,12 @@ class MachinePage:
         return Wanted(len(rows), share_of(self.estimate, [row.pk for row in rows]))
 
     def expires_at(self, snapshot: VMSnapshot) -> datetime | None:
-        """When this VM snapshot will be too old and be deleted; None when it will not."""
+        """When this VM snapshot will be too old and be deleted; None when it will not, or not as things are: the machine is
+        missing, or its endpoint is switched off."""
         days = self.room.age_days.value
         if not 0 <= days <= OLDEST_DAYS or not snapshot.limited or snapshot.state != SnapshotState.READY:
+            return None
+        if self.machine.missing_since is not None or not self.machine.hypervisor.enabled:
             return None
         return max(snapshot.created_at, snapshot.adopted_at or snapshot.created_at) + timedelta(days=days)
 

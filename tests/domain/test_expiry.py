@@ -228,6 +228,23 @@ def test_the_machines_page_says_when_one_expires(people, web):
     assert page.expires_at(page.snapshots[0]) == row.created_at + timedelta(days=30)
 
 
+def test_it_says_nothing_of_machines_that_expiry_leaves_alone(people, web):
+    keep(people.acme, 30)
+    row = take(web, "one", memory=False)
+
+    def told() -> bool:
+        return machine_page(people.alice, web.uuid).expires_at(row) is not None
+
+    assert told()
+    VirtualMachine.objects.filter(pk=web.pk).update(missing_since=timezone.now())
+    assert not told()
+    VirtualMachine.objects.filter(pk=web.pk).update(missing_since=None)
+    web.hypervisor.enabled = False
+    web.hypervisor.save(update_fields=["enabled"])
+    assert not told()
+    assert pass_of(31) == []
+
+
 def test_a_current_one_with_children_goes_like_any_other(people, web):
     take(web, "root", memory=False)
     take(web, "leaf", memory=False)
