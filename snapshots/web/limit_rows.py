@@ -65,10 +65,11 @@ def limit_rows(page: MachinePage) -> list[LimitRow]:
 
 
 def _row(level: Level) -> LimitRow:
-    words = size_in_words if level.kind == LimitKind.BYTES else str
-    noun = "estimated" if level.kind == LimitKind.BYTES else "VM snapshots"
+    of_bytes = level.kind == LimitKind.BYTES
+    words = size_in_words if of_bytes else str
+    noun = "estimated" if of_bytes else "VM snapshots"
     if not level.limited:
-        used = f"{words(level.used)} {noun}" if level.used != 1 else "1 VM snapshot"
+        used = f"{words(level.used)} {noun}" if of_bytes or level.used != 1 else "1 VM snapshot"
         return LimitRow(level.place, level.name, used, "", None, False)
     percent = min(round(100 * level.share), 100)
     return LimitRow(

@@ -74,7 +74,7 @@ def take_snapshot(request: HttpRequest, machine_uuid: UUID) -> HttpResponse:
         "kinds": kinds,
         "limit_rows": limit_rows(page),
         "pool_rows": pool_rows(effects, WAYS_TO_TAKE),
-        "exceeded": next((kind.limit.beyond for kind in kinds if kind.limit.may_exceed), ""),
+        "exceeded": next((kind.limit.beyond for kind in kinds if kind.limit.may_exceed and not kind.why_not), ""),
         "title": f"Take a VM snapshot of {page.machine.name}",
         "address": reverse("take_snapshot", args=[machine_uuid]),
         "back": _back(page),
@@ -127,7 +127,7 @@ def revert_snapshot(request: HttpRequest, snapshot_uuid: UUID) -> HttpResponse:
         "no_safety": reason(no_safety),
         "limit_rows": limit_rows(page),
         "pool_rows": pool_rows(effects, [("with the safety snapshot", safety_memory)]),
-        "exceeded": limit.beyond,
+        "exceeded": limit.beyond if no_safety is None else "",
         "title": f"Revert {page.machine.name}",
         "address": reverse("revert_snapshot", args=[snapshot_uuid]),
     }

@@ -6,7 +6,7 @@ import pytest
 from pytest_django import Settings
 
 from snapshots.choices import LimitKind
-from snapshots.models import Event, Job, VirtualMachine, VMSnapshot
+from snapshots.models import Event, Job, LimitUse, VirtualMachine, VMSnapshot
 from tests.builders import Cloud, People, limit, take
 from tests.doors.browser_client import Browser, Page, words
 
@@ -54,6 +54,14 @@ def test_a_domain_one_does_not_see_is_not_shown(people: People, web: VirtualMach
     page = Browser(people.alice).get(dialog(web))
     assert "A domain above the domain engineering has used up a limit of its own." in page.text
     assert "organisation" not in page.text
+
+
+def test_one_byte_is_no_vm_snapshot(people: People, web: VirtualMachine) -> None:
+    LimitUse.objects.filter(account=people.acme).update(snapshots=1, estimated_bytes=1)
+    assert told(Browser(people.alice).get(dialog(web)))[1:] == [
+        "Account acme 1 VM snapshot, no limit",
+        "Account acme 1 byte estimated, no limit",
+    ]
 
 
 def test_each_kind_says_what_it_adds_and_which_does_not_fit(people: People, web: VirtualMachine) -> None:
@@ -115,6 +123,34 @@ def test_a_safety_snapshot_beyond_the_limit_is_an_admins_choice(
     assert dora.post(address, form).status == 409
     assert dora.post(address, form | {"exceed_limits": "on"}).status == 302
     assert Event.objects.filter(action="limits.exceeded", user=people.dora).count() == 1
+
+
+def test_nobody_is_offered_to_go_beyond_for_what_is_not_possible_anyway(
+    people: People, web: VirtualMachine, cloud: Cloud, settings: Settings
+) -> None:
+    settings.ADMINS_MAY_EXCEED_LIMITS = True
+    limit(people.acme, 1, LimitKind.BYTES)
+    dora = Browser(people.dora)
+    page = dora.get(dialog(web))
+    assert "this would add 1 GiB" in words(page.one('//*[@id="exceed-effect"]'))
+    stopped = dora.get(dialog(cloud.machine("db")))
+    assert stopped.one('//input[@value="memory"]').get("disabled") is not None
+    assert stopped.one('//input[@value="disk"]').get("disabled") is None
+    assert exceed_box(stopped) == []
+
+
+def test_nobody_is_offered_to_go_beyond_with_a_safety_snapshot_that_is_not_possible(
+    people: People, web: VirtualMachine, settings: Settings
+) -> None:
+    settings.ADMINS_MAY_EXCEED_LIMITS = True
+    first = take(web, "first", memory=True)
+    limit(people.acme, 1)
+    address = f"/snapshots/{first.uuid}/revert/"
+    assert len(exceed_box(Browser(people.dora).get(address))) == 1
+    VirtualMachine.objects.filter(pk=web.pk).update(power_state="unknown")
+    page = Browser(people.dora).get(address)
+    assert page.one('//input[@name="safety_snapshot"]').get("disabled") is not None
+    assert exceed_box(page) == []
 
 
 @pytest.mark.parametrize("key", ["adopt", "adopt-all"])
