@@ -332,7 +332,9 @@ class LimitOutput(Output):
     )
     source = LimitSourceOutput()  # type: ignore[assignment]  # named like the field's own attribute
     used = serializers.IntegerField(
-        allow_null=True, help_text="What is in use; null for kinds that hold for each machine or VM snapshot by itself."
+        allow_null=True,
+        help_text="What is in use; null for kinds that hold for each machine or VM snapshot by itself, and for a domain "
+        "that you do not administer where `effective` is -1.",
     )
 
 

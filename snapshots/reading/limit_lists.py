@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from snapshots.access import Person, is_root_admin, visible_accounts, visible_domains
-from snapshots.limit_levels import Place, limits_at
+from snapshots.access import Person, administered_domains, is_root_admin, visible_accounts, visible_domains
+from snapshots.choices import UNLIMITED
+from snapshots.limit_levels import LimitHere, Place, limits_at
 from snapshots.models import Account, Domain, LimitUse
 
 
 def places(person: Person) -> QuerySet[LimitUse]:
-    """The use of every account and domain the person sees, with what it is of."""
-    rows = LimitUse.objects.select_related("account__domain", "domain").order_by()
+    """The use of every account and domain the person sees, with what it is of, and whether they are `theirs`: accounts, and
+    domains that they administer."""
+    theirs = Q(account__isnull=False) | Exists(administered_domains(person).filter(pk=OuterRef("domain")).order_by())
+    rows = LimitUse.objects.select_related("account__domain", "domain").annotate(theirs=theirs).order_by()
     if is_root_admin(person):
         return rows
     seen = Q(account__in=visible_accounts(person).values("pk")) | Q(domain__in=visible_domains(person).values("pk"))
@@ -45,7 +48,7 @@ def add_limits(rows: Sequence[LimitUse], person: Person) -> None:
                 "kind": limit.kind,
                 "value": limit.own,
                 "effective": limit.effective.value,
-                "used": limit.used,
+                "used": _shown_use(row, limit),
                 "source": {
                     "place": limit.effective.source.place,
                     "id": ids.get((limit.effective.source.place, limit.effective.source.key or 0))
@@ -56,3 +59,10 @@ def add_limits(rows: Sequence[LimitUse], person: Person) -> None:
             }
             for limit in found[row.on]  # type: ignore[attr-defined]  # set above
         ]
+
+
+def _shown_use(row: LimitUse, limit: LimitHere) -> int | None:
+    """What is in use of a domain is what others use, too: those who do not administer it see it only where it leaves them
+    less room."""
+    theirs: bool = row.theirs  # type: ignore[attr-defined]  # by places
+    return limit.used if theirs or limit.effective.value != UNLIMITED else None

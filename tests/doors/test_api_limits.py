@@ -83,6 +83,25 @@ def test_of_domains_above_that_one_does_not_see_nothing_shows(people: People, we
         assert "organisation" not in str(caller.get("limits/").content)
 
 
+def test_what_others_use_of_a_domain_shows_only_to_its_admins_or_where_it_is_limited(
+    people: People, web: VirtualMachine, cloud: Cloud
+) -> None:
+    tenancy.assign_machine(SYSTEM, machine=cloud.machine("foreign"), account=account("third", people.engineering))
+    take(cloud.machine("foreign"), "theirs", memory=True)
+    members = [Caller(people.alice), Caller(people.bob)]
+    for caller in members:
+        assert [of(caller, people.engineering, kind)["used"] for kind in KINDS[:2]] == [None, None]
+        assert of(caller, people.acme)["used"] == 0, "an account's is shown to its members"
+    for person in (people.dora, people.root):
+        assert of(Caller(person), people.engineering)["used"] == 1
+    limit(people.organisation, 9)
+    assert of(members[0], people.engineering)["used"] is None, "that a domain above is limited is not for them"
+    limit(people.engineering, 5)
+    for caller in members:
+        assert of(caller, people.engineering)["used"] == 1
+        assert of(caller, people.engineering, "bytes")["used"] is None
+
+
 def test_strangers_see_none_of_it(people: People) -> None:
     limit(people.acme, 7777)
     for person, seen in ((people.charlie, {"other", "elsewhere"}), (people.nora, set())):
