@@ -276,12 +276,19 @@ class _Known:
 
     def _levels(self, of: Source, admins: int) -> list[Level]:
         assert of.key is not None  # noqa: S101  # an account or a domain
-        found = []
-        for kind, used in zip(SHARED, self.used[of.place, of.key], strict=True):
-            own = self.limits.get((of.place, of.key, kind))
-            setting = Setting(default_of(kind, of.place), Source(Place.DEFAULT)) if own is None else Setting(own, of)
-            found.append(Level(kind, of.place, of.key, of.name, setting, used, admins, of.seen))
-        return found
+        return [
+            Level(kind, of.place, of.key, of.name, self._at(of, kind), used, admins, of.seen)
+            for kind, used in zip(SHARED, self.used[of.place, of.key], strict=True)
+        ]
+
+    def _own(self, of: Source, kind: LimitKind) -> int | None:
+        assert of.key is not None  # noqa: S101  # an account or a domain
+        return self.limits.get((of.place, of.key, kind))
+
+    def _at(self, of: Source, kind: LimitKind) -> Setting:
+        """What a place has of its own, or the default."""
+        own = self._own(of, kind)
+        return Setting(default_of(kind, of.place), Source(Place.DEFAULT)) if own is None else Setting(own, of)
 
     def _nearest(self, account: Account, path: Iterable[int], kind: LimitKind) -> Setting:
         return self._first([Source(Place.ACCOUNT, account.pk, account.name), *self._upwards(path)], kind)
@@ -291,8 +298,7 @@ class _Known:
 
     def _first(self, places: Iterable[Source], kind: LimitKind) -> Setting:
         for of in places:
-            assert of.key is not None  # noqa: S101  # an account or a domain
-            if (own := self.limits.get((of.place, of.key, kind))) is not None:
+            if (own := self._own(of, kind)) is not None:
                 return Setting(own, of)
         return Setting(default_of(kind, Place.ACCOUNT), Source(Place.DEFAULT))
 
@@ -301,28 +307,20 @@ class _Known:
         upwards = self._upwards(path)
         if isinstance(place, Account):
             upwards.insert(0, Source(Place.ACCOUNT, place.pk, place.name))
-        of = upwards[0].place
+        here = upwards[0]
         found = []
         for kind in LimitKind:
-            own = self.limits.get((of, place.pk, kind))
+            own = self._own(here, kind)
             if kind in NEAREST:
                 found.append(LimitHere(kind, own, self._first(upwards, kind), None))
                 continue
-            used = dict(zip(SHARED, self.used[of, place.pk], strict=True))[kind]
+            used = dict(zip(SHARED, self.used[here.place, place.pk], strict=True))[kind]
             found.append(LimitHere(kind, own, self._least(upwards, kind), used))
         return found
 
     def _least(self, upwards: Iterable[Source], kind: LimitKind) -> Setting:
         """The least of what holds at these places, the nearest of equals; of those that are not seen nothing is told."""
-        settings_ = []
-        for of in upwards:
-            if not of.seen:
-                continue
-            assert of.key is not None  # noqa: S101  # an account or a domain
-            own = self.limits.get((of.place, of.key, kind))
-            settings_.append(
-                Setting(default_of(kind, of.place), Source(Place.DEFAULT)) if own is None else Setting(own, of)
-            )
+        settings_ = [self._at(of, kind) for of in upwards if of.seen]
         finite = [setting for setting in settings_ if setting.value != UNLIMITED]
         return min(finite, key=lambda setting: setting.value) if finite else settings_[0]
 

@@ -12,7 +12,7 @@ from snapshots.models.tenancy import Account, Domain
 
 class Limit(models.Model):
     """What an admin allowed one account, or one domain with everything below it. `value` is a number of VM snapshots,
-    bytes or days, by kind; -1 is unlimited. Where there is no row, a default holds (`services.limits`)."""
+    bytes or days, by kind; -1 is unlimited. Where there is no row, a default holds (`limit_levels.default_of`)."""
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     account = models.ForeignKey(Account, null=True, blank=True, on_delete=models.CASCADE, related_name="limits")

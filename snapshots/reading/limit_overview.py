@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import BigIntegerField, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import BigIntegerField, OuterRef, Q, Subquery, Value
 from django.db.models.functions import Coalesce
 
-from snapshots.access import Person, is_root_admin, visible_accounts, visible_domains
+from snapshots.access import Person
 from snapshots.choices import UNLIMITED, LimitKind
 from snapshots.limit_levels import Place, default_of
-from snapshots.models import Limit, LimitUse
+from snapshots.models import Limit
+from snapshots.reading.limit_lists import places
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +40,17 @@ class NearLimit:
         return round(100 * self.share) if self.limit else None
 
 
-def near_limits(person: Person, most: int, *, from_share: float = 0.0) -> list[NearLimit]:
-    """The fullest limits among those the person sees, at most so many, and none less full than `from_share`.
-
-    Two queries.
-    """
-    near = [
-        row for place in (Place.ACCOUNT, Place.DOMAIN) for row in _limited(person, place) if row.share >= from_share
-    ]
+def near_limits(person: Person, most: int) -> list[NearLimit]:
+    """The fullest limits among those the person sees, at most so many. Two queries."""
+    near = [row for place in (Place.ACCOUNT, Place.DOMAIN) for row in _limited(person, place)]
     return sorted(near, key=lambda row: (-row.share, row.level, row.name))[:most]
 
 
 def _limited(person: Person, place: Place) -> Iterator[NearLimit]:
     inside = "account__domain__name" if place == Place.ACCOUNT else "domain__parent__name"
     rows = (
-        _visible(person, place)
+        places(person)
+        .filter(**{f"{place}__isnull": False})
         .annotate(most_snapshots=_limit(place, LimitKind.SNAPSHOTS), most_bytes=_limit(place, LimitKind.BYTES))
         .exclude(most_snapshots=UNLIMITED, most_bytes=UNLIMITED)
     )
@@ -78,12 +75,3 @@ def _limited(person: Person, place: Place) -> Iterator[NearLimit]:
 def _limit(place: Place, kind: LimitKind) -> Coalesce:
     own = Limit.objects.filter(Q(**{place.value: OuterRef(place.value)}), kind=kind).order_by()
     return Coalesce(Subquery(own.values("value")[:1]), Value(default_of(kind, place)), output_field=BigIntegerField())
-
-
-def _visible(person: Person, place: Place) -> QuerySet[LimitUse]:
-    rows = LimitUse.objects.filter(**{f"{place}__isnull": False}).order_by()
-    if is_root_admin(person):
-        return rows
-    if place == Place.ACCOUNT:
-        return rows.filter(Q(account__in=visible_accounts(person).values("pk")))
-    return rows.filter(Q(domain__in=visible_domains(person).values("pk")))

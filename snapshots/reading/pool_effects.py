@@ -14,16 +14,6 @@ class PoolEffect:
     disk_growth: int
     memory_growth: int
 
-    @property
-    def percent_with_disk(self) -> int | None:
-        """How full it would be after one of the disks alone."""
-        return self.room.percent_with(self.disk_growth)
-
-    @property
-    def percent_with_memory(self) -> int | None:
-        """How full it would be after one with memory."""
-        return self.room.percent_with(self.memory_growth)
-
 
 def pool_effects(page: MachinePage) -> list[PoolEffect]:
     """Of each pool that holds a volume of the machine, that of its first volume first. Three queries."""

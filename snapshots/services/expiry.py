@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from snapshots.access import SYSTEM
-from snapshots.choices import ACTIVE_JOB_STATES, JobAction, JobState, Origin, SnapshotState
+from snapshots.choices import ACTIVE_JOB_STATES, JobAction, JobState, SnapshotState
 from snapshots.limit_levels import OLDEST_DAYS, Place, Setting, rooms_of
 from snapshots.models import Account, Event, Job, VMSnapshot
 from snapshots.refusals import NotVisible, Refusal, VMBusy
@@ -57,11 +57,9 @@ def _expired(days: int, account_pks: Iterable[int]) -> list[list[VMSnapshot]]:
         state=JobState.FAILED,
         finished_at__gt=now - TRY_AGAIN_AFTER,
     )
-    ours = Q(origin=Origin.VMSNAP) | Q(adopted_at__isnull=False)
     rows = (
-        VMSnapshot.objects.real()
+        VMSnapshot.objects.counted()
         .filter(
-            ours,
             # What others made is as old here as its adoption: nobody loses what they have just taken over.
             Q(adopted_at=None) | Q(adopted_at__lt=limit),
             ~Exists(about.filter(state__in=ACTIVE_JOB_STATES)),

@@ -5,15 +5,15 @@ admins. Nobody sets those of their own domain, nor of an account they are a memb
 never exceeds what holds above it: where one is lowered, those below it that were set higher are lowered with it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
-from snapshots.access import Actor, administered_domains, is_root_admin, visible_accounts, visible_domains
+from snapshots.access import Actor, Person, administered_domains, is_root_admin, visible_accounts, visible_domains
 from snapshots.choices import UNLIMITED, LimitKind
-from snapshots.limit_levels import NEAREST, Place, default_of
+from snapshots.limit_levels import Setting, limits_at
 from snapshots.models import Account, Domain, Limit, Membership
 from snapshots.naming import size_in_words
 from snapshots.refusals import Forbidden, Invalid, NotVisible
@@ -69,23 +69,22 @@ def checked(value: object) -> int:
 def lower_below(actor: Actor, domain: Domain, kinds: Collection[LimitKind]) -> list[Limit]:
     """Lower what was set below this domain to what holds at it, with an event for each. Call with the tree of its domains
     locked."""
-    lowered: list[Limit] = []
-    for kind in kinds:
-        most = holds_at(domain, kind)
-        if most == UNLIMITED:
-            continue
-        below = Q(account__domain__path__startswith=domain.path) | (
-            Q(domain__path__startswith=domain.path) & ~Q(domain=domain)
-        )
-        higher = Limit.objects.filter(below, Q(value=UNLIMITED) | Q(value__gt=most), kind=kind)
-        lowered += _lower(actor, higher, kind, most, domain)
-    return lowered
+    holding = _holding_at(domain, None)
+    most = {kind: holding[kind].value for kind in kinds if holding[kind].value != UNLIMITED}
+    higher = Q(pk__in=())
+    for kind, value in most.items():
+        higher |= Q(kind=kind) & (Q(value=UNLIMITED) | Q(value__gt=value))
+    below = Q(account__domain__path__startswith=domain.path) | (
+        Q(domain__path__startswith=domain.path) & ~Q(domain=domain)
+    )
+    rows = Limit.objects.filter(below, higher).select_related("account", "domain").order_by("pk")
+    return _lower(actor, list(rows), most, domain)
 
 
-def _lower(actor: Actor, higher: QuerySet[Limit], kind: LimitKind, most: int, domain: Domain) -> list[Limit]:
-    rows = list(higher.select_related("account", "domain").order_by("pk"))
+def _lower(actor: Actor, rows: list[Limit], to: Mapping[LimitKind, int], domain: Domain) -> list[Limit]:
     told = []
     for row in rows:
+        kind = LimitKind(row.kind)
         on = row.account or row.domain
         assert on is not None  # noqa: S101  # a constraint of the table
         # Members of an account read it in its history, and see of the domains its own alone.
@@ -95,31 +94,19 @@ def _lower(actor: Actor, higher: QuerySet[Limit], kind: LimitKind, most: int, do
                 actor,
                 "limits.lowered",
                 account=row.account,
-                detail=f"{kind.label} of {named(on)}: {_told(kind, most)}, was {_told(kind, row.value)}, since no more "
+                detail=f"{kind.label} of {named(on)}: {_told(kind, to[kind])}, was {_told(kind, row.value)}, since no more "
                 f"holds for {above}.",
             )
         )
-        row.value = most
+        row.value = to[kind]
     Limit.objects.bulk_update(rows, ("value",), batch_size=500)
     events.record_all(told)
     return rows
 
 
-def holds_at(domain: Domain, kind: LimitKind) -> int:
-    """What a limit below this domain may not exceed: of the shared kinds the least of its own and all above, of the others
-    the nearest; defaults included. One query."""
-    return _holding_at(domain, kind)[0]
-
-
-def _holding_at(domain: Domain, kind: LimitKind) -> tuple[int, int]:
-    """The value of `holds_at`, and the domain it comes from; one that is a default comes from the domain itself."""
-    own = dict(Limit.objects.filter(domain__in=domain.ancestor_ids, kind=kind).values_list("domain_id", "value"))
-    default = default_of(kind, Place.DOMAIN)
-    upwards = list(reversed(domain.ancestor_ids))
-    if kind in NEAREST:
-        return next(((own[key], key) for key in upwards if key in own), (default, domain.pk))
-    finite = [(value, key) for key in upwards if (value := own.get(key, default)) != UNLIMITED]
-    return min(finite, key=lambda found: found[0], default=(UNLIMITED, domain.pk))
+def _holding_at(domain: Domain, person: Person | None) -> dict[LimitKind, Setting]:
+    """What limits below this domain may not exceed, as far as this person sees it; None sees everything. One query."""
+    return {here.kind: here.effective for here in limits_at([domain], person)[domain]}
 
 
 def named(on: Account | Domain) -> str:
@@ -164,10 +151,11 @@ def _require_not_above(actor: Actor, on: Account | Domain, kind: LimitKind, valu
     above = on.domain if isinstance(on, Account) else on.parent
     if above is None:
         return
-    most, source = _holding_at(above, kind)
+    most = _holding_at(above, None)[kind].value
     if most == UNLIMITED or 0 <= value <= most:
         return
-    if actor.user is None or visible_domains(actor.user).filter(pk=source).exists():
+    shown = _holding_at(above, actor.user)[kind]
+    if shown.value == most and shown.source.seen:
         sentence = f"At most {_told(kind, most)}, which is what holds for the domain {above.name}."
     else:
         sentence = f"It is more than what holds for the domain {above.name} by a limit above it."

@@ -10,8 +10,8 @@ from snapshots.reading.limit_overview import near_limits
 from tests.builders import account, limit
 
 
-def names(person, most=10, **more):
-    return [row.name for row in near_limits(person, most, **more)]
+def names(person, most=10):
+    return [row.name for row in near_limits(person, most)]
 
 
 @pytest.fixture
@@ -29,7 +29,6 @@ def limited(people):
 def test_the_fullest_come_first_and_no_more_than_asked_for(limited):
     assert names(limited.root) == ["acme", "engineering", "other"]
     assert names(limited.root, 1) == ["acme"]
-    assert names(limited.root, from_share=0.5) == ["acme", "engineering"]
     first, second, _ = near_limits(limited.root, 10)
     assert (first.level, first.inside, first.kind, first.used, first.limit, first.percent) == (
         "account", "engineering", LimitKind.SNAPSHOTS, 9, 10, 90,

@@ -1,6 +1,8 @@
 """Limits are set from above, never beyond what holds above, and by nobody for themselves."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from hypervisors.drivers.simulated.world import World
 from snapshots.access import SYSTEM
@@ -8,7 +10,7 @@ from snapshots.choices import LimitKind, Role
 from snapshots.models import Account, Domain, Event, Limit
 from snapshots.refusals import Forbidden, Invalid
 from snapshots.services import tenancy
-from snapshots.services.limit_setting import set_limit
+from snapshots.services.limit_setting import lower_below, set_limit
 from tests.builders import account, acting, domain, user
 from tests.domain.refusing import assert_refused
 
@@ -130,13 +132,14 @@ def test_a_limit_does_not_exceed_what_holds_above_whatever_is_in_between(people,
     put(people.acme, 7, kind)
 
 
-def test_a_domain_admin_learns_no_figure_of_a_domain_above_theirs(people):
-    put(people.organisation, 7)
-    refusal = assert_refused(NO_WORLD, "invalid", lambda: put(people.acme, 8, person=people.dora))
+@pytest.mark.parametrize("kind", LimitKind)
+def test_a_domain_admin_learns_no_figure_of_a_domain_above_theirs(people, kind):
+    put(people.organisation, 7, kind)
+    refusal = assert_refused(NO_WORLD, "invalid", lambda: put(people.acme, 8, kind, people.dora))
     assert "7" not in refusal.detail
     assert "organisation" not in refusal.detail
-    put(people.engineering, 6)
-    refusal = assert_refused(NO_WORLD, "invalid", lambda: put(people.acme, 8, person=people.dora))
+    put(people.engineering, 6, kind)
+    refusal = assert_refused(NO_WORLD, "invalid", lambda: put(people.acme, 8, kind, people.dora))
     assert "At most 6" in refusal.detail
 
 
@@ -164,6 +167,21 @@ def test_lowering_a_domain_lowers_what_was_set_below_it_and_tells_each(people, k
     assert told.count() == 2
     assert "since no more holds for the domain organisation" in told.get(account=None).detail
     assert "since no more holds for a domain above" in told.get(account=people.acme).detail
+
+
+def test_all_kinds_are_lowered_together_at_the_cost_of_one(people):
+    for kind in LimitKind:
+        put(people.organisation, 50, kind)
+        put(people.acme, 40, kind)
+    domain = Domain.objects.get(pk=people.engineering.pk)
+    for kinds in ([SNAPSHOTS], list(LimitKind)):
+        with CaptureQueriesContext(connection) as captured:
+            assert lower_below(SYSTEM, domain, kinds) == []
+        assert len(captured) == 2  # what holds here, and what is higher below
+    Limit.objects.filter(domain=people.organisation).update(value=30)
+    lowered = lower_below(SYSTEM, domain, [BYTES, AGE])
+    assert {(row.kind, row.value) for row in lowered} == {(BYTES, 30), (AGE, 30)}
+    assert [value_of(people.acme, kind) for kind in LimitKind] == [40, 30, 40, 30]
 
 
 def test_raising_a_domain_leaves_what_was_set_below_it(people):
