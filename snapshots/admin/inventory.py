@@ -15,7 +15,7 @@ from snapshots.access import Actor
 from snapshots.admin.acting import ActingAdmin, ActingForm, ReadingAdmin
 from snapshots.admin.tenancy import account_choice
 from snapshots.models import Account, PoolPolicy, StoragePool, VirtualMachine, VMSnapshot, Volume
-from snapshots.pool_room import policy_in_force, rooms_of
+from snapshots.pool_room import PoolRoom, policy_in_force, rooms_of
 from snapshots.services import tenancy
 from snapshots.services.pool_policies import set_policy
 
@@ -189,9 +189,17 @@ class PoolAdmin(ActingAdmin):
         ),
     )
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        page = super().get_changelist_instance(request)
+        # Once for the whole page, whose rows these very objects are.
+        rooms = rooms_of(page.result_list)
+        for pool in page.result_list:
+            pool.room = rooms[pool.pk]
+        return page
+
     @admin.display(description="allocated")
     def fullness(self, pool: StoragePool) -> str:
-        room = rooms_of([pool])[pool.pk]
+        room: PoolRoom = getattr(pool, "room", None) or rooms_of([pool])[pool.pk]
         return f"{_size(room.allocated_bytes)}, {room.percent} %" if room.percent is not None else "size unknown"
 
     def change(self, actor: Actor, row: StoragePool, values: dict[str, Any]) -> None:

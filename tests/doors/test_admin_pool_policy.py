@@ -1,10 +1,12 @@
 """How full a pool may become is set in the admin, and holds at once."""
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from hypervisors.drivers.simulated.world import Disk, Machine
+from hypervisors.drivers.simulated.world import Disk, Machine, Pool
 from hypervisors.records import PowerState
 from snapshots.access import SYSTEM
 from snapshots.models import PoolPolicy, StoragePool
@@ -53,6 +55,22 @@ def test_what_makes_no_sense_is_refused_on_the_form(root: Client, pool: StorageP
     empty = {"warning_percent": "", "threshold_percent": "", "overcommit": ""}
     assert errors(change(root, pool, **(empty | values)))
     assert not PoolPolicy.objects.filter(set_at__isnull=False).exists()
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_the_list_says_how_full_each_is_at_the_cost_of_one(
+    root: Client, people: People, pool: StoragePool, count: int
+) -> None:
+    pools = tuple(Pool(f"pool-{number}", total_bytes=GIB) for number in range(count))
+    machines = tuple(
+        Machine(f"on-{pool.name}", disks=(Disk(name=pool.name, pool=pool.name, capacity_bytes=GIB // 2, used_bytes=0),))
+        for pool in pools
+    )
+    Cloud(machines, pools=(Pool(), *pools))
+    with CaptureQueriesContext(connection) as captured:
+        text = root.get(reverse("admin:snapshots_storagepool_changelist")).content.decode()
+    assert text.count(">512.0\xa0MB, 50 %<") == count
+    assert len(captured) == 13
 
 
 def test_what_was_read_from_the_hypervisor_cannot_be_changed(root: Client, pool: StoragePool) -> None:
