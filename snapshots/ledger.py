@@ -5,7 +5,8 @@ storage pool.
 a machine is, in the same transaction and under the machines' locks. So the books never wait for anybody to count, and
 counting again finds the same (`services.book_check`).
 
-Locks are taken in this order, whoever takes them: machines, the use of accounts, the use of domains, each by their keys.
+Locks are taken in this order, whoever takes them: machines, the use of accounts, the use of domains, the policies of pools,
+each by their keys.
 """
 
 from collections import defaultdict

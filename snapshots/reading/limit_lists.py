@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Value
 
 from snapshots.access import Person, administered_domains, is_root_admin, visible_accounts, visible_domains
 from snapshots.choices import UNLIMITED
@@ -13,12 +13,12 @@ from snapshots.models import Account, Domain, LimitUse
 def places(person: Person) -> QuerySet[LimitUse]:
     """The use of every account and domain the person sees, with what it is of, and whether they are `theirs`: accounts, and
     domains that they administer."""
-    theirs = Q(account__isnull=False) | Exists(administered_domains(person).filter(pk=OuterRef("domain")).order_by())
-    rows = LimitUse.objects.select_related("account__domain", "domain").annotate(theirs=theirs).order_by()
+    rows = LimitUse.objects.select_related("account__domain", "domain").order_by()
     if is_root_admin(person):
-        return rows
+        return rows.annotate(theirs=Value(True))
     seen = Q(account__in=visible_accounts(person).values("pk")) | Q(domain__in=visible_domains(person).values("pk"))
-    return rows.filter(seen)
+    administered = Exists(administered_domains(person).filter(pk=OuterRef("domain")).order_by())
+    return rows.filter(seen).annotate(theirs=Q(account__isnull=False) | administered)
 
 
 def place_of(use: LimitUse) -> Account | Domain:

@@ -196,6 +196,13 @@ def test_an_import_with_a_refused_row_changes_nothing_and_says_why_for_each(
     assert not Event.objects.filter(trigger="admin").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"place,id,kind,value\n", b"a,b\n1,2\n", b"account\n", b"place,id\ndomain\n"])
+def test_a_file_of_something_else_changes_nothing(root: Client, people: People, content: bytes) -> None:
+    limit(people.acme, 5)
+    assert load(root, "csv", content).status_code == 200
+    assert values() == {"acme snapshots": 5}
+
+
 def test_an_empty_value_takes_a_limit_away(root: Client, people: People) -> None:
     limit(people.acme, 5)
     row = {"place": "account", "id": str(people.acme.uuid), "kind": "snapshots", "value": ""}
