@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import F, OrderBy
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import path
@@ -35,6 +35,8 @@ class LimitAdmin(ImportExportMixin, ActingAdmin):
     list_filter = ("kind",)
     list_select_related = ("account__domain", "domain", "set_by")
     search_fields = ("account__name", "domain__name")
+    # Databases disagree on where nothing sorts: domains first, each after those above it, then accounts.
+    ordering = (F("domain__path").asc(nulls_last=True), "account__domain__path", "account__name", "kind")
     fields = ("account", "domain", "kind", "value")
     import_export_change_list_template = "admin/limits/change_list.html"
     resource_classes = (LimitResource,)
@@ -47,10 +49,6 @@ class LimitAdmin(ImportExportMixin, ActingAdmin):
     def get_urls(self) -> list[Any]:
         near = path("near/", self.admin_site.admin_view(self.near), name="snapshots_limit_near")
         return [near, *super().get_urls()]
-
-    def get_ordering(self, request: HttpRequest) -> tuple[str | OrderBy, ...]:
-        # Databases disagree on where nothing sorts: domains first, each after those above it, then accounts.
-        return F("domain__path").asc(nulls_last=True), "account__domain__path", "account__name", "kind"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Limit | None = None) -> tuple[str, ...]:
         return () if obj is None else ("account", "domain", "kind")
