@@ -2,6 +2,7 @@
 
 import csv
 import io
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,13 +11,16 @@ import pytest
 import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from pytest_django import Settings
 
 from snapshots.access import SYSTEM
 from snapshots.choices import PriceUnit, Role, UsageType
 from snapshots.services import tenancy
+from snapshots.services.snapshot_actions import request_rename
+from snapshots.services.usage_aggregation import close_due_periods
 from snapshots.services.usage_prices import PriceTerms, set_price
-from tests.builders import Cloud, People, account, take
+from tests.builders import Cloud, People, account, acting, run, take
 from tests.doors.browser_client import Browser, Page, words
 from tests.doors.drawn import numbers
 from tests.usage import GIB, HOUR, Line, at, close, line_of
@@ -223,6 +227,25 @@ def test_what_is_still_there_is_linked_and_has_its_present_name(people: People, 
     link = page.one('//section[@aria-labelledby="snapshots-title"]//tbody//a')
     assert (link.get("href"), link.text_content()) == (f"/snapshots/{snapshot.uuid}/", "<b>here</b>")
     assert "gone" not in page.text
+
+
+def test_the_names_that_the_next_owner_chose_reach_the_former_one_by_no_door(people: People, cloud: Cloud) -> None:
+    people.own(cloud)
+    snapshot = take(cloud.machine("web"), "plain", people.alice)
+    tenancy.assign_machine(SYSTEM, machine=cloud.machine("web"), account=people.other)
+    run(request_rename(acting(people.charlie), snapshot=snapshot, name="takeover of acme"))
+    with time_machine.travel(timezone.now() + timedelta(days=1, hours=1)):
+        close_due_periods()
+        for path in ("/usage/", "/usage/records.csv", "/api/v1/usage-records/", "/api/v1/usage-records/?format=csv"):
+            assert "plain" in whole(people.alice, path), path
+            assert "takeover of acme" not in whole(people.alice, path), path
+            assert "takeover of acme" in whole(people.charlie, path), path
+
+
+def whole(person: Any, path: str) -> str:
+    answer = Browser(person).client.get(path)
+    content = b"".join(answer.streaming_content) if answer.streaming else answer.content  # type: ignore[attr-defined]
+    return content.decode()
 
 
 def read(person: Any, path: str) -> list[dict[str, str]]:
