@@ -13,6 +13,13 @@ from django.core.exceptions import ImproperlyConfigured
 
 PREFIX = "VMSNAP_"
 
+# The most that times and limits may be, so that no reckoning with them leaves the calendar or the columns they stand in.
+YEAR = 31_536_000
+"""In seconds."""
+CENTURY = 36_500
+"""In days."""
+MOST_OF_A_LIMIT = 2**63 - 1
+
 
 def text(name: str, default: str) -> str:
     """The variable's text, or the default when it is unset."""
@@ -32,8 +39,8 @@ def secret(name: str, default: str = "") -> str:
         raise ImproperlyConfigured(f"{PREFIX}{name}_FILE: cannot read {path}: {error.strerror}") from error
 
 
-def number(name: str, default: float, *, least: float = 0) -> float:
-    """A number not below `least`."""
+def number(name: str, default: float, *, least: float = 0, most: float) -> float:
+    """A number from `least` to `most`."""
     raw = os.environ.get(PREFIX + name)
     if raw is None:
         return default
@@ -41,21 +48,31 @@ def number(name: str, default: float, *, least: float = 0) -> float:
         value = float(raw)
     except ValueError:
         raise ImproperlyConfigured(f"{PREFIX}{name} must be a number, not {raw!r}.") from None
-    if not value >= least:
-        raise ImproperlyConfigured(f"{PREFIX}{name} must be at least {least:g}, not {raw!r}.")
+    _require_between(name, value, least, most)
     return value
 
 
-def whole(name: str, default: int, *, least: int = 0) -> int:
-    """A whole number not below `least`."""
-    value = number(name, default, least=least)
-    raw = os.environ.get(PREFIX + name, "").strip().lstrip("+-")
-    if raw.isascii() and raw.isdigit():
+def whole(name: str, default: int, *, least: int = 0, most: int) -> int:
+    """A whole number from `least` to `most`."""
+    raw = os.environ.get(PREFIX + name)
+    if raw is None:
+        return default
+    try:
         # Bytes of large installations are more than a floating point number can tell apart.
-        return int(os.environ[PREFIX + name])
-    if value != int(value):
-        raise ImproperlyConfigured(f"{PREFIX}{name} must be a whole number.")
-    return int(value)
+        value = int(raw)
+    except ValueError:
+        given = number(name, default, least=least, most=most)
+        value = int(given)
+        if value != given:
+            raise ImproperlyConfigured(f"{PREFIX}{name} must be a whole number, not {raw!r}.") from None
+    _require_between(name, value, least, most)
+    return value
+
+
+def _require_between(name: str, value: float, least: float, most: float) -> None:
+    # Written so that what is no number ("nan") is refused too.
+    if not least <= value <= most:
+        raise ImproperlyConfigured(f"{PREFIX}{name} must be from {least} to {most}, not {os.environ[PREFIX + name]!r}.")
 
 
 def yes(name: str, default: bool) -> bool:

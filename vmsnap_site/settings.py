@@ -46,12 +46,12 @@ DEBUG = env.yes("DEBUG", False)
 ALLOWED_HOSTS = env.listed("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.listed("TRUSTED_ORIGINS", [])
 # What `run_all` serves with.
-PORT = env.whole("PORT", 8000, least=1)
+PORT = env.whole("PORT", 8000, least=1, most=65_535)
 # How many own proxies stand in front: only they are believed about the client's address and about HTTPS.
-PROXIES = env.whole("PROXIES", 0)
+PROXIES = env.whole("PROXIES", 0, most=100)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if PROXIES else None
-WEB_PROCESSES = env.whole("WEB_PROCESSES", 2, least=1)
-WEB_THREADS = env.whole("WEB_THREADS", 8, least=1)
+WEB_PROCESSES = env.whole("WEB_PROCESSES", 2, least=1, most=1000)
+WEB_THREADS = env.whole("WEB_THREADS", 8, least=1, most=1000)
 # The password of the demo's users; without it one is made at first start and kept in the data folder.
 DEMO_PASSWORD = env.secret("DEMO_PASSWORD")
 
@@ -168,8 +168,8 @@ X_FRAME_OPTIONS = "DENY"
 # HTTPS ends at the proxy in front, which redirects to it and sends Strict-Transport-Security.
 SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008"]
 
-AXES_FAILURE_LIMIT = env.whole("SIGN_IN_ATTEMPTS", 10, least=1)
-AXES_COOLOFF_TIME = env.number("SIGN_IN_PAUSE_MINUTES", 15, least=0.1) / 60
+AXES_FAILURE_LIMIT = env.whole("SIGN_IN_ATTEMPTS", 10, least=1, most=1_000_000)
+AXES_COOLOFF_TIME = env.number("SIGN_IN_PAUSE_MINUTES", 15, least=0.1, most=env.YEAR // 60) / 60
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_TEMPLATE = "account/locked_out.html"
 AXES_RESET_ON_SUCCESS = True
@@ -297,55 +297,55 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_WORKER_CONCURRENCY = env.whole("WORKER_PROCESSES", 4, least=1)
+CELERY_WORKER_CONCURRENCY = env.whole("WORKER_PROCESSES", 4, least=1, most=1000)
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "ticks")
 CELERY_TIMEZONE = "UTC"
 CELERY_DEFAULT_QUEUE = CELERY_TASK_DEFAULT_QUEUE = "vmsnap"
 
 # Jobs. All in seconds.
-JOB_HEARTBEAT_SECONDS = env.number("JOB_HEARTBEAT_SECONDS", 5, least=0.05)
-JOB_LOST_AFTER_SECONDS = env.number("JOB_LOST_AFTER_SECONDS", 30, least=0.1)
-JOB_RESEND_AFTER_SECONDS = env.number("JOB_RESEND_AFTER_SECONDS", 15, least=0.1)
-JOB_DEADLINE_SECONDS = env.number("JOB_DEADLINE_SECONDS", 3600, least=1)
+JOB_HEARTBEAT_SECONDS = env.number("JOB_HEARTBEAT_SECONDS", 5, least=0.05, most=env.YEAR)
+JOB_LOST_AFTER_SECONDS = env.number("JOB_LOST_AFTER_SECONDS", 30, least=0.1, most=env.YEAR)
+JOB_RESEND_AFTER_SECONDS = env.number("JOB_RESEND_AFTER_SECONDS", 15, least=0.1, most=env.YEAR)
+JOB_DEADLINE_SECONDS = env.number("JOB_DEADLINE_SECONDS", 3600, least=1, most=env.YEAR)
 # How long a guest may take to shut down when asked, or to let go of a volume.
-GUEST_ANSWER_SECONDS = env.number("GUEST_ANSWER_SECONDS", 180, least=1)
+GUEST_ANSWER_SECONDS = env.number("GUEST_ANSWER_SECONDS", 180, least=1, most=env.YEAR)
 # The longest a job or snapshot may stay in between after its worker or its answer was lost.
-SETTLE_WITHIN_SECONDS = env.number("SETTLE_WITHIN_SECONDS", 900, least=1)
-SWEEP_EVERY_SECONDS = env.number("SWEEP_EVERY_SECONDS", 10, least=0.1)
-SYNC_EVERY_SECONDS = env.number("SYNC_EVERY_SECONDS", 30, least=1)
+SETTLE_WITHIN_SECONDS = env.number("SETTLE_WITHIN_SECONDS", 900, least=1, most=env.YEAR)
+SWEEP_EVERY_SECONDS = env.number("SWEEP_EVERY_SECONDS", 10, least=0.1, most=env.YEAR)
+SYNC_EVERY_SECONDS = env.number("SYNC_EVERY_SECONDS", 30, least=1, most=env.YEAR)
 # Silence after which a process that watches an endpoint counts as dead, and another one takes the endpoint over.
-WATCH_LOST_AFTER_SECONDS = env.number("WATCH_LOST_AFTER_SECONDS", 20, least=0.1)
-HYPERVISOR_TIMEOUT_SECONDS = env.number("HYPERVISOR_TIMEOUT_SECONDS", 30, least=0.1)
-SNAPSHOTS_PER_MACHINE = env.whole("SNAPSHOTS_PER_MACHINE", 10, least=-1)
+WATCH_LOST_AFTER_SECONDS = env.number("WATCH_LOST_AFTER_SECONDS", 20, least=0.1, most=env.YEAR)
+HYPERVISOR_TIMEOUT_SECONDS = env.number("HYPERVISOR_TIMEOUT_SECONDS", 30, least=0.1, most=env.YEAR)
+SNAPSHOTS_PER_MACHINE = env.whole("SNAPSHOTS_PER_MACHINE", 10, least=-1, most=env.MOST_OF_A_LIMIT)
 # Limits where an account or a domain has none of its own; -1 does not limit. Sizes in bytes.
-LIMIT_ACCOUNT_SNAPSHOTS = env.whole("LIMIT_ACCOUNT_SNAPSHOTS", -1, least=-1)
-LIMIT_ACCOUNT_BYTES = env.whole("LIMIT_ACCOUNT_BYTES", -1, least=-1)
-LIMIT_DOMAIN_SNAPSHOTS = env.whole("LIMIT_DOMAIN_SNAPSHOTS", -1, least=-1)
-LIMIT_DOMAIN_BYTES = env.whole("LIMIT_DOMAIN_BYTES", -1, least=-1)
-LIMIT_AGE_DAYS = env.whole("LIMIT_AGE_DAYS", -1, least=-1)
+LIMIT_ACCOUNT_SNAPSHOTS = env.whole("LIMIT_ACCOUNT_SNAPSHOTS", -1, least=-1, most=env.MOST_OF_A_LIMIT)
+LIMIT_ACCOUNT_BYTES = env.whole("LIMIT_ACCOUNT_BYTES", -1, least=-1, most=env.MOST_OF_A_LIMIT)
+LIMIT_DOMAIN_SNAPSHOTS = env.whole("LIMIT_DOMAIN_SNAPSHOTS", -1, least=-1, most=env.MOST_OF_A_LIMIT)
+LIMIT_DOMAIN_BYTES = env.whole("LIMIT_DOMAIN_BYTES", -1, least=-1, most=env.MOST_OF_A_LIMIT)
+LIMIT_AGE_DAYS = env.whole("LIMIT_AGE_DAYS", -1, least=-1, most=env.CENTURY)
 ADMINS_MAY_EXCEED_LIMITS = env.yes("ADMINS_MAY_EXCEED_LIMITS", False)
 # How often VM snapshots that are too old are looked for, and how often the books are compared with the rows.
-EXPIRE_EVERY_SECONDS = env.number("EXPIRE_EVERY_SECONDS", 300, least=1)
-CHECK_BOOKS_EVERY_SECONDS = env.number("CHECK_BOOKS_EVERY_SECONDS", 3600, least=1)
-IDEMPOTENCY_KEEP_HOURS = env.number("IDEMPOTENCY_KEEP_HOURS", 24, least=1)
+EXPIRE_EVERY_SECONDS = env.number("EXPIRE_EVERY_SECONDS", 300, least=1, most=env.YEAR)
+CHECK_BOOKS_EVERY_SECONDS = env.number("CHECK_BOOKS_EVERY_SECONDS", 3600, least=1, most=env.YEAR)
+IDEMPOTENCY_KEEP_HOURS = env.number("IDEMPOTENCY_KEEP_HOURS", 24, least=1, most=24 * env.CENTURY)
 
 # Usage: how long the periods are that are billed, in which zone they begin, and how long after its end one is closed.
 USAGE_PERIOD = env.choice("USAGE_PERIOD", "day", ("hour", "day", "month"))
 USAGE_TIME_ZONE = env.zone("USAGE_TIME_ZONE", "UTC")
-USAGE_CLOSE_AFTER_SECONDS = env.number("USAGE_CLOSE_AFTER_SECONDS", 300)
+USAGE_CLOSE_AFTER_SECONDS = env.number("USAGE_CLOSE_AFTER_SECONDS", 300, most=env.YEAR)
 # Storage pools: from where on a warning is shown and VM snapshots are refused, in percent of size × overcommit; a pool can
 # have its own.
-POOL_WARNING_PERCENT = env.whole("POOL_WARNING_PERCENT", 80, least=1)
-POOL_THRESHOLD_PERCENT = env.whole("POOL_THRESHOLD_PERCENT", 90, least=1)
-POOL_OVERCOMMIT = env.number("POOL_OVERCOMMIT", 1.0, least=0.01)
+POOL_WARNING_PERCENT = env.whole("POOL_WARNING_PERCENT", 80, least=1, most=100)
+POOL_THRESHOLD_PERCENT = env.whole("POOL_THRESHOLD_PERCENT", 90, least=1, most=100)
+POOL_OVERCOMMIT = env.number("POOL_OVERCOMMIT", 1.0, least=0.01, most=1000)
 # How often pools and accounts are sampled, and how long samples, and their roll-ups by hour and by day, are kept.
-CAPACITY_SAMPLE_SECONDS = env.whole("CAPACITY_SAMPLE_SECONDS", 300, least=10)
-CAPACITY_RAW_KEEP_HOURS = env.whole("CAPACITY_RAW_KEEP_HOURS", 48, least=2)
-CAPACITY_HOURLY_KEEP_DAYS = env.whole("CAPACITY_HOURLY_KEEP_DAYS", 30, least=2)
-CAPACITY_DAILY_KEEP_DAYS = env.whole("CAPACITY_DAILY_KEEP_DAYS", 730, least=2)
+CAPACITY_SAMPLE_SECONDS = env.whole("CAPACITY_SAMPLE_SECONDS", 300, least=10, most=env.YEAR)
+CAPACITY_RAW_KEEP_HOURS = env.whole("CAPACITY_RAW_KEEP_HOURS", 48, least=2, most=24 * env.CENTURY)
+CAPACITY_HOURLY_KEEP_DAYS = env.whole("CAPACITY_HOURLY_KEEP_DAYS", 30, least=2, most=env.CENTURY)
+CAPACITY_DAILY_KEEP_DAYS = env.whole("CAPACITY_DAILY_KEEP_DAYS", 730, least=2, most=env.CENTURY)
 # What counts as stale: a VM snapshot this old, a machine with more than so many.
-STALE_AFTER_DAYS = env.whole("STALE_AFTER_DAYS", 30, least=1)
-STALE_PER_MACHINE = env.whole("STALE_PER_MACHINE", 5, least=1)
+STALE_AFTER_DAYS = env.whole("STALE_AFTER_DAYS", 30, least=1, most=env.CENTURY)
+STALE_PER_MACHINE = env.whole("STALE_PER_MACHINE", 5, least=1, most=1_000_000)
 
 CELERY_BEAT_SCHEDULE = {
     "sweep jobs": {
