@@ -217,6 +217,16 @@ def test_what_makes_no_sense_in_the_address_is_passed_over(of_web: Line, people:
     assert table(look(people.alice, f"/usage/?{query}"), "machines")
 
 
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "UTC", "Pacific/Pago_Pago"])
+@pytest.mark.parametrize("month", ["0001-01", "1970-01", "9999-12"])
+def test_a_month_at_either_end_of_the_calendar_is_one_in_which_nothing_was_used(
+    web: Line, people: People, settings: Settings, month: str, zone: str
+) -> None:
+    settings.USAGE_TIME_ZONE = zone
+    assert read(people.alice, f"/usage/records.csv?month={month}") == []
+    assert table(look(people.alice, f"/usage/?month={month}"), "machines")
+
+
 # What is there still, and CSV
 
 
