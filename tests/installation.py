@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,11 @@ class Installation:
 
     def ask(self, function: Callable[..., Any], *arguments: object, seconds: float = ANSWER_SECONDS) -> Any:
         """What the function answers in a process of this installation. Raises `TimeoutError` when it takes longer."""
-        return self._pool.submit(function, *arguments).result(seconds)
+        return self.begin(function, *arguments).result(seconds)
+
+    def begin(self, function: Callable[..., Any], *arguments: object) -> Future[Any]:
+        """The same, without waiting for the answer."""
+        return self._pool.submit(function, *arguments)
 
     def at_once(self, function: Callable[..., Any], *calls: tuple[object, ...]) -> list[Any]:
         """Call the function in as many processes as there are calls, all at the same moment; answers in their order."""

@@ -14,13 +14,14 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Exists, Min, OuterRef, Q
 from django.utils import timezone
 
 from snapshots.choices import PeriodLength, UsageType
 from snapshots.models import UsageEvent, UsagePeriod, UsageRecord
 from snapshots.models.usage import NAMES, PLACE, SIZES
+from snapshots.services.billing_lock import lock_billing
 from snapshots.services.usage_months import MonthSums
 from snapshots.services.usage_names import NamesOfTheDay
 from snapshots.usage_arithmetic import (
@@ -58,31 +59,34 @@ def close_due_periods() -> list[UsagePeriod]:
     Answers those that were closed here, not those that another process closed meanwhile.
     """
     closed: list[UsagePeriod] = []
-    while True:
-        number, start, end = _next_period()
-        if start is None or end > _closable_until():
-            return closed
+    while _due_period() is not None:
         with transaction.atomic():
-            period = _begin(number, start, end)
+            lock_billing()
+            # Another process may have closed it while this one waited.
+            period = _due_period()
             if period is not None:
+                period.save(force_insert=True)
                 _close(period)
                 closed.append(period)
+    return closed
 
 
-def _closable_until() -> datetime:
-    return timezone.now() - timedelta(seconds=settings.USAGE_CLOSE_AFTER_SECONDS)
-
-
-def _next_period() -> tuple[int, datetime | None, datetime]:
-    """Number, start and end of the next period; no start while there is nothing that could be billed."""
+def _due_period() -> UsagePeriod | None:
+    """The next period, not saved yet; None while it is not over, and while there is nothing that could be billed."""
     last = UsagePeriod.objects.order_by("number").last()
-    length, zone = _length(), _zone()
+    length, zone, now = _length(), _zone(), timezone.now()
     if last is not None:
-        return last.number + 1, last.end, period_end(last.end, length, zone)
-    first = UsageEvent.objects.aggregate(first=Min("at"))["first"]
-    if first is None:
-        return 1, None, timezone.now()
-    return 1, period_start(first, length, zone), period_end(first, length, zone)
+        start = last.end
+    else:
+        first = UsageEvent.objects.aggregate(first=Min("at"))["first"]
+        if first is None:
+            return None
+        start = period_start(first, length, zone)
+    end = period_end(start, length, zone)
+    if end > now - timedelta(seconds=settings.USAGE_CLOSE_AFTER_SECONDS):
+        return None
+    number = 1 if last is None else last.number + 1
+    return UsagePeriod(number=number, start=start, end=end, length=length, month=month_of(start, zone), closed_at=now)
 
 
 def _length() -> PeriodLength:
@@ -91,26 +95,6 @@ def _length() -> PeriodLength:
 
 def _zone() -> ZoneInfo:
     return ZoneInfo(settings.USAGE_TIME_ZONE)
-
-
-def _begin(number: int, start: datetime, end: datetime) -> UsagePeriod | None:
-    """The new period. None when another process closes it: who comes second waits here for the first one's end."""
-    # Whoever sets prices takes the same lock, so that no price changes for a time that is being billed.
-    UsagePeriod.objects.select_for_update().order_by("number").last()
-    try:
-        with transaction.atomic():
-            return UsagePeriod.objects.create(
-                number=number,
-                start=start,
-                end=end,
-                length=_length(),
-                month=month_of(start, _zone()),
-                closed_at=timezone.now(),
-            )
-    except IntegrityError:
-        if not UsagePeriod.objects.filter(number=number).exists():
-            raise
-        return None
 
 
 def _close(period: UsagePeriod) -> None:

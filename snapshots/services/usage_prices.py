@@ -14,6 +14,7 @@ from snapshots.choices import PriceUnit, UsageType
 from snapshots.models import StoragePool, UsagePeriod, UsagePrice
 from snapshots.refusals import Invalid
 from snapshots.services import events
+from snapshots.services.billing_lock import lock_billing
 from snapshots.usage_arithmetic import BILLION
 
 MOST = 1_000_000
@@ -53,7 +54,7 @@ def change_price(actor: Actor, price: UsagePrice, terms: PriceTerms) -> None:
     billed yet."""
     require_root_admin(actor)
     billed = _lock_billed_until()
-    price = UsagePrice.objects.select_for_update().get(pk=price.pk)
+    price = UsagePrice.objects.get(pk=price.pk)
     old, ended = _words(price), price.valid_until
     if billed is None or price.valid_from >= billed:
         _require_not_billed(terms.valid_from, billed, "valid_from")
@@ -80,13 +81,11 @@ def delete_price(actor: Actor, price: UsagePrice) -> None:
 
 
 def _lock_billed_until() -> datetime | None:
-    """Until when usage is billed, None while nothing is. No period is closed until this transaction ends."""
-    while True:
-        locked = UsagePeriod.objects.select_for_update().order_by("number").last()
-        newest = UsagePeriod.objects.order_by("number").last()
-        # While we waited for the lock another one may have been closed.
-        if locked == newest:
-            return None if newest is None else newest.end
+    """Until when usage is billed, None while nothing is. No period is closed until this transaction ends, and nobody else
+    sets prices."""
+    lock_billing()
+    newest = UsagePeriod.objects.order_by("number").last()
+    return None if newest is None else newest.end
 
 
 def _require_not_billed(moment: datetime, billed: datetime | None, field: str) -> None:

@@ -10,14 +10,28 @@ from tests.installation import Installation
 FAST = {"SYNC_EVERY_SECONDS": 3600, "JOB_HEARTBEAT_SECONDS": 1, "JOB_LOST_AFTER_SECONDS": 60, "LOG_LEVEL": "ERROR"}
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+DATABASES = ["sqlite", "postgresql"]
+
+
+@pytest.fixture(scope="session", params=DATABASES)
 def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """The installation whose processes the tests send to work."""
-    url = ""
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql").new_database()
-    with closing(Installation(tmp_path_factory.mktemp(request.param), database_url=url, **FAST)) as made:
+    with closing(_made(request, tmp_path_factory)) as made:
         yield made
+
+
+@pytest.fixture(params=DATABASES)
+def new_installation(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    """One of the test's own, in which nothing was ever used or billed."""
+    with closing(_made(request, tmp_path_factory)) as made:
+        yield made
+
+
+def _made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    url = "" if request.param == "sqlite" else request.getfixturevalue("postgresql").new_database()
+    return Installation(tmp_path_factory.mktemp(request.param), database_url=url, **FAST)
 
 
 @pytest.fixture
