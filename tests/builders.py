@@ -14,7 +14,7 @@ from hypervisors.records import PowerState
 from hypervisors.xen_simulator.process import XenSimulator
 from snapshots.access import SYSTEM, Actor
 from snapshots.choices import LimitKind, Role, Trigger
-from snapshots.models import Account, Domain, Job, LimitUse, User, VirtualMachine, VMSnapshot
+from snapshots.models import Account, Domain, Job, LimitUse, StoragePool, User, VirtualMachine, VMSnapshot
 from snapshots.services import endpoints, tenancy
 from snapshots.services.job_runner import run_job
 from snapshots.services.limit_setting import set_limit
@@ -83,6 +83,12 @@ class People:
         """Acme gets `web` and `db`, the other account `foreign`; `unassigned` stays without an owner."""
         for name, owner in (("web", self.acme), ("db", self.acme), ("foreign", self.other)):
             tenancy.assign_machine(SYSTEM, machine=cloud.machine(name), account=owner)
+
+
+def empty_pool() -> StoragePool:
+    """A pool that holds no volume, so that its row can go."""
+    cloud = Cloud(pools=(Pool(), Pool("empty")))
+    return StoragePool.objects.get(hypervisor=cloud.hypervisor, name="empty")
 
 
 def endpoint_of(server: VsphereSimulator | XenSimulator, kind: str, name: str = "endpoint") -> Hypervisor:

@@ -163,7 +163,7 @@ class UsagePeriodAdmin(ReadingAdmin):
 
 
 class PriceForm(ActingForm):
-    """A price in the currency, not in its billionths; the pool by its name."""
+    """A price in the currency, not in its billionths; the pool, which is chosen once and for all, by its name."""
 
     pool = forms.ModelChoiceField(
         StoragePool.objects.select_related("hypervisor"),
@@ -182,14 +182,13 @@ class PriceForm(ActingForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        pool: Any = self.fields["pool"]
-        pool.label_from_instance = lambda row: f"{row.hypervisor.name} / {row.name}"
         price = self.instance
         if price.pk is None:
+            pool: Any = self.fields["pool"]
+            pool.label_from_instance = lambda row: f"{row.hypervisor.name} / {row.name}"
             self.fields["valid_from"].initial = timezone.now().replace(minute=0, second=0, microsecond=0)
         else:
             self.fields["amount"].initial = f"{Decimal(price.billionths) / BILLION:f}"
-            self.fields["pool"].initial = StoragePool.objects.filter(uuid=price.pool_uuid).first()
 
 
 @admin.register(UsagePrice)
@@ -201,6 +200,9 @@ class UsagePriceAdmin(ActingAdmin):
     list_display = ("type", "unit", "pool", "price", "currency", "valid_from", "valid_until")
     list_filter = ("type", "unit")
     fields = ("type", "unit", "pool", "amount", "currency", "valid_from", "valid_until")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: UsagePrice | None = None) -> tuple[str, ...]:
+        return () if obj is None else ("pool",)
 
     @admin.display(description="pool", ordering="pool_name")
     def pool(self, price: UsagePrice) -> str:
@@ -226,7 +228,7 @@ def _terms(values: dict[str, Any]) -> PriceTerms:
         unit=PriceUnit(values["unit"]),
         amount=values["amount"],
         currency=values["currency"],
-        pool=values["pool"],
+        pool=values.get("pool"),
         valid_from=values["valid_from"],
         valid_until=values["valid_until"],
     )

@@ -12,7 +12,7 @@ from django.db.models import Q
 from snapshots.access import Actor, require_root_admin
 from snapshots.choices import PriceUnit, UsageType
 from snapshots.models import StoragePool, UsagePeriod, UsagePrice
-from snapshots.refusals import Invalid
+from snapshots.refusals import Invalid, NotVisible
 from snapshots.services import events
 from snapshots.services.billing_lock import lock_billing
 from snapshots.usage_arithmetic import BILLION
@@ -24,7 +24,8 @@ CURRENCY_LENGTH = 16
 
 @dataclass(frozen=True, slots=True)
 class PriceTerms:
-    """What a price says. `pool` None: for all pools without a price of their own. `valid_until` None: for good."""
+    """What a price says. `pool` None: for all pools without a price of their own; it is chosen for a new price alone.
+    `valid_until` None: for good."""
 
     type: UsageType
     unit: PriceUnit
@@ -42,6 +43,8 @@ def set_price(actor: Actor, terms: PriceTerms) -> UsagePrice:
     billed = _lock_billed_until()
     _require_not_billed(terms.valid_from, billed, "valid_from")
     price = UsagePrice()
+    if terms.pool is not None:
+        price.pool_uuid, price.pool_name = terms.pool.uuid, terms.pool.name
     _write(price, terms)
     price.save(force_insert=True)
     events.record(actor, "usage_price.set", detail=f"{_words(price)}.")
@@ -50,11 +53,11 @@ def set_price(actor: Actor, terms: PriceTerms) -> UsagePrice:
 
 @transaction.atomic
 def change_price(actor: Actor, price: UsagePrice, terms: PriceTerms) -> None:
-    """Other terms. Of a price by which something was billed already only the end can be changed, to a moment that is not
-    billed yet."""
+    """Other terms, for the pool it is for, which may be gone by now. Of a price by which something was billed already only
+    the end can be changed, to a moment that is not billed yet. Raises `NotVisible` when it was deleted meanwhile."""
     require_root_admin(actor)
     billed = _lock_billed_until()
-    price = UsagePrice.objects.get(pk=price.pk)
+    price = _stored(price)
     old, ended = _words(price), price.valid_until
     if billed is None or price.valid_from >= billed:
         _require_not_billed(terms.valid_from, billed, "valid_from")
@@ -71,9 +74,10 @@ def change_price(actor: Actor, price: UsagePrice, terms: PriceTerms) -> None:
 
 @transaction.atomic
 def delete_price(actor: Actor, price: UsagePrice) -> None:
-    """Take a price away by which nothing was billed yet."""
+    """Take a price away by which nothing was billed yet. Raises `NotVisible` when it is gone already."""
     require_root_admin(actor)
     billed = _lock_billed_until()
+    price = _stored(price)
     if billed is not None and price.valid_from < billed:
         raise Invalid("Usage was billed by this price, so it stays. Give it an end.")
     events.record(actor, "usage_price.deleted", detail=f"{_words(price)}.")
@@ -86,6 +90,14 @@ def _lock_billed_until() -> datetime | None:
     lock_billing()
     newest = UsagePeriod.objects.order_by("number").last()
     return None if newest is None else newest.end
+
+
+def _stored(price: UsagePrice) -> UsagePrice:
+    """The price as it is now that billing is locked."""
+    found = UsagePrice.objects.filter(pk=price.pk).first()
+    if found is None:
+        raise NotVisible("There is no such price.")
+    return found
 
 
 def _require_not_billed(moment: datetime, billed: datetime | None, field: str) -> None:
@@ -103,8 +115,6 @@ def _write(price: UsagePrice, terms: PriceTerms) -> None:
 
 def _written(price: UsagePrice, terms: PriceTerms) -> UsagePrice:
     price.type, price.unit = terms.type, terms.unit
-    price.pool_uuid = terms.pool.uuid if terms.pool else None
-    price.pool_name = terms.pool.name if terms.pool else ""
     price.billionths = int(terms.amount * BILLION)
     price.currency = terms.currency.strip()
     price.valid_from, price.valid_until = terms.valid_from, terms.valid_until
@@ -145,7 +155,7 @@ def _require_no_overlap(price: UsagePrice) -> None:
 
 
 def _without_end(price: UsagePrice) -> tuple[object, ...]:
-    return (price.type, price.unit, price.pool_uuid, price.billionths, price.currency, price.valid_from)
+    return (price.type, price.unit, price.billionths, price.currency, price.valid_from)
 
 
 def _words(price: UsagePrice) -> str:

@@ -7,10 +7,10 @@ import pytest
 
 from snapshots.choices import PriceUnit, UsageType
 from snapshots.models import Event, StoragePool, UsagePrice, UsageRecord
-from snapshots.refusals import Forbidden, Invalid
+from snapshots.refusals import Forbidden, Invalid, NotVisible
 from snapshots.services.usage_prices import PriceTerms, change_price, delete_price, set_price
 from snapshots.usage_arithmetic import BILLION
-from tests.builders import SYSTEM, Cloud, People, acting
+from tests.builders import SYSTEM, Cloud, People, acting, empty_pool
 from tests.usage import GIB, Line, at, close
 
 pytestmark = pytest.mark.django_db
@@ -190,3 +190,35 @@ def test_a_price_that_was_billed_by_stays(billed: UsagePrice) -> None:
     later = set_price(SYSTEM, terms(type=UsageType.VM_SNAPSHOT, since="2026-03-03"))
     delete_price(SYSTEM, later)
     assert list(UsagePrice.objects.all()) == [billed]
+
+
+def test_a_price_stays_with_its_pool_when_it_is_changed_also_once_the_pool_is_gone(people: People) -> None:
+    pool = empty_pool()
+    price = set_price(SYSTEM, terms("1", pool=pool))
+    named = (pool.uuid, pool.name)
+    change_price(SYSTEM, price, terms("2"))
+    pool.delete()
+    change_price(SYSTEM, price, terms("3"))
+    price.refresh_from_db()
+    assert (price.pool_uuid, price.pool_name, price.billionths) == (*named, 3 * BILLION)
+    set_price(SYSTEM, terms("9"))
+
+
+def test_whether_something_was_billed_by_a_price_is_asked_of_the_price_as_it_is_stored() -> None:
+    stale = set_price(SYSTEM, terms("1", since="2026-03-10"))
+    change_price(SYSTEM, stale, terms("1", since="2026-03-01"))
+    Line().taken("2026-03-01 12:00")
+    close("2026-03-03 01:00")
+    with pytest.raises(Invalid, match="so it stays"):
+        delete_price(SYSTEM, stale)
+    assert UsagePrice.objects.count() == 1
+
+
+def test_a_price_that_was_deleted_meanwhile_is_neither_changed_nor_deleted_again() -> None:
+    price = set_price(SYSTEM, terms("1"))
+    stale = UsagePrice.objects.get()
+    delete_price(SYSTEM, price)
+    for act in (lambda: delete_price(SYSTEM, stale), lambda: change_price(SYSTEM, stale, terms("2"))):
+        with pytest.raises(NotVisible):
+            act()
+    assert Event.objects.filter(action__startswith="usage_price").count() == 2

@@ -14,7 +14,7 @@ from django.urls import reverse
 from lxml import html
 
 from snapshots.models import UsagePeriod, UsagePrice, UsageRecord
-from tests.builders import PASSWORD, People
+from tests.builders import PASSWORD, People, empty_pool
 from tests.doors.admin_forms import add, change, delete, errors, last_event, messages
 from tests.usage import GIB, Line, close
 
@@ -211,3 +211,17 @@ def test_a_price_that_was_billed_by_is_not_deleted(usage: Line, root: Client) ->
     close("2026-03-03 01:00")
     assert "so it stays" in messages(delete(root, UsagePrice.objects.get()))
     assert totals(root)["VM snapshot on primary storage"]["cost"] == f"{0.25 * 24 * 3:.2f} EUR"
+
+
+def test_a_price_of_one_pool_is_no_price_of_all_after_a_change_however_it_is_posted(root: Client) -> None:
+    pool = empty_pool()
+    add(root, UsagePrice, **PRICE | {"pool": pool.pk})
+    price = UsagePrice.objects.get()
+    named = (pool.uuid, pool.name)
+    pool.delete()
+    page = root.get(reverse("admin:snapshots_usageprice_change", args=[price.pk]))
+    assert "pool" not in page.context["adminform"].form.fields
+    assert f'<div class="readonly">{named[1]}</div>' in page.content.decode()
+    assert change(root, price, **PRICE | {"amount": "2"}).status_code == 302
+    price.refresh_from_db()
+    assert (price.pool_uuid, price.pool_name, price.billionths) == (*named, 2_000_000_000)
