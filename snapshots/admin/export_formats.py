@@ -1,7 +1,10 @@
 """The formats in which the admin writes and reads files. What spreadsheets open holds no text that they would take for a
-formula; JSON holds everything as it is."""
+formula; JSON holds everything as it is. A decimal number is one in a workbook, so that it counts in sums, and its digits
+elsewhere."""
 
 import re
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from import_export.formats.base_formats import CSV, JSON, XLSX
@@ -12,12 +15,23 @@ from snapshots.reading.csv_lines import cell
 WHOLE = re.compile(r"-?[0-9]+")
 
 
-def without_formulas(dataset: Dataset) -> Dataset:
-    """The same, with no text that a spreadsheet would take for a formula."""
-    safe = Dataset(headers=dataset.headers)
+def _written(dataset: Dataset, write: Callable[[Any], Any]) -> Dataset:
+    written = Dataset(headers=dataset.headers)
     for row in dataset:
-        safe.append([value if _is_number(value) else cell(value) for value in row])
-    return safe
+        written.append([write(value) for value in row])
+    return written
+
+
+def _in_csv(value: Any) -> Any:
+    return value if _is_number(value) else cell(value)
+
+
+def _in_workbook(value: Any) -> Any:
+    return value if isinstance(value, Decimal) else _in_csv(value)
+
+
+def _in_json(value: Any) -> Any:
+    return f"{value:f}" if isinstance(value, Decimal) else value
 
 
 def _is_number(value: object) -> bool:
@@ -29,14 +43,21 @@ class SafeCSV(CSV):
     """CSV for spreadsheets."""
 
     def export_data(self, dataset: Dataset, **kwargs: Any) -> Any:
-        return super().export_data(without_formulas(dataset), **kwargs)
+        return super().export_data(_written(dataset, _in_csv), **kwargs)
 
 
 class SafeXLSX(XLSX):
     """A workbook."""
 
     def export_data(self, dataset: Dataset, **kwargs: Any) -> Any:
-        return super().export_data(without_formulas(dataset), **kwargs)
+        return super().export_data(_written(dataset, _in_workbook), **kwargs)
 
 
-FORMATS = (SafeCSV, SafeXLSX, JSON)
+class ExactJSON(JSON):
+    """JSON, which knows no decimal numbers."""
+
+    def export_data(self, dataset: Dataset, **kwargs: Any) -> Any:
+        return super().export_data(_written(dataset, _in_json), **kwargs)
+
+
+FORMATS = (SafeCSV, SafeXLSX, ExactJSON)

@@ -52,12 +52,10 @@ UsageRecordResource.fields = {name: Field(column_name=name, readonly=True) for n
 
 
 def _exported(value: Any) -> Any:
-    """Workbooks know neither zones nor ids; JSON neither times nor decimals."""
+    """Workbooks know neither zones nor ids, JSON no times."""
     if isinstance(value, datetime):
         return cell(value)
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    return value if value is None or isinstance(value, int | float | str) else str(value)
+    return value if value is None or isinstance(value, int | float | str | Decimal) else str(value)
 
 
 @admin.register(UsageRecord)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from decimal import Decimal
 from typing import Any
 
 import openpyxl
@@ -13,10 +14,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from lxml import html
 
+from snapshots.choices import PriceUnit, UsageType
 from snapshots.models import UsagePeriod, UsagePrice, UsageRecord
-from tests.builders import PASSWORD, People, empty_pool
+from snapshots.services.usage_prices import PriceTerms, set_price
+from tests.builders import PASSWORD, SYSTEM, People, empty_pool
 from tests.doors.admin_forms import add, change, delete, errors, last_event, messages
-from tests.usage import GIB, Line, close
+from tests.usage import GIB, Line, at, close
 
 RECORDS = "/admin/snapshots/usagerecord/"
 EXPORT = f"{RECORDS}export/"
@@ -130,6 +133,26 @@ def test_what_matches_is_exported_as_json_as_it_is(usage: Line, root: Client) ->
     rows = json.loads(exported(root, 2, "?type__exact=27"))
     mine = next(row for row in rows if row["snapshot"] == str(usage.uuid))
     assert (mine["snapshot_name"], mine["hours"], mine["cost"]) == ("=1+1", 12.0, None)
+
+
+def test_costs_are_exported_as_numbers_also_those_below_zero_of_corrections(root: Client) -> None:
+    terms = PriceTerms(
+        UsageType.VM_SNAPSHOT_ON_PRIMARY, PriceUnit.HOUR, Decimal("0.0000001"), "EUR", None, at("2026-03-01"), None
+    )
+    set_price(SYSTEM, terms)
+    line = Line().taken("2026-03-01 12:00")
+    close("2026-03-02 01:00")
+    line.deleted("2026-03-01 22:00")
+    close("2026-03-03 01:00")
+    of_type_27 = "?type__exact=27&o=1"
+    text = [row["cost"] for row in csv.DictReader(io.StringIO(exported(root, 0, of_type_27).decode()))]
+    assert sorted(text) == ["-0.0000002", "0.0000012"]
+    sheet = openpyxl.load_workbook(io.BytesIO(exported(root, 1, of_type_27))).active
+    head, *rows = list(sheet.rows)
+    costs = [row[[cell.value for cell in head].index("cost")] for row in rows]
+    assert {(cell.data_type, cell.value) for cell in costs} == {("n", -2e-07), ("n", 1.2e-06)}
+    exact = {row["cost"] for row in json.loads(exported(root, 2, of_type_27))}
+    assert exact == {"-0.0000002", "0.0000012"}
 
 
 def test_nothing_of_what_is_closed_can_be_changed_here(usage: Line, root: Client) -> None:
