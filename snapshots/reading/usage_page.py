@@ -129,6 +129,11 @@ class UsagePage:
         """Whether the account used nothing in all the months shown."""
         return all(use.is_nothing for use in self.months.values())
 
+    @property
+    def closed_ahead(self) -> bool:
+        """Whether periods are closed until a moment that is still to come, because a clock was ahead."""
+        return self.open_since is not None and self.open_until is not None and self.open_since > self.open_until
+
 
 def usage_page(person: Person, query: UsageQuery) -> UsagePage:
     """The page for this person. Raises `NotVisible` for an account that is not theirs to see."""

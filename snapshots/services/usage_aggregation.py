@@ -6,6 +6,7 @@ closing that first sees it. One that comes when its own period is closed already
 late, or the clock was set back) makes correction records: the difference between what was recorded and what is right.
 """
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import islice
@@ -41,6 +42,11 @@ from snapshots.usage_arithmetic import (
 from snapshots.usage_lines import amounts_of, lines, price_list
 
 BATCH = 500
+CLOCK_WAS_AHEAD = (
+    "Usage periods are closed until %s, which is to come: a clock was ahead. Usage until then is billed later."
+)
+
+log = logging.getLogger(__name__)
 
 Place = tuple[UUID | None, ...]
 
@@ -72,11 +78,14 @@ def close_due_periods() -> list[UsagePeriod]:
 
 
 def _due_period() -> UsagePeriod | None:
-    """The next period, not saved yet; None while it is not over, and while there is nothing that could be billed."""
+    """The next period, not saved yet; None while it is not over, and while there is nothing that could be billed. Where the
+    last one ends in the future, that is logged as an error."""
     last = UsagePeriod.objects.order_by("number").last()
     length, zone, now = _length(), _zone(), timezone.now()
     if last is not None:
         start = last.end
+        if start > now:
+            log.error(CLOCK_WAS_AHEAD, start.isoformat())
     else:
         first = UsageEvent.objects.aggregate(first=Min("at"))["first"]
         if first is None:

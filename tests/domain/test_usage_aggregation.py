@@ -317,6 +317,31 @@ def test_periods_are_numbered_without_gap_and_cannot_begin_twice() -> None:
             )
 
 
+# A clock that ran ahead
+
+
+def test_while_periods_are_closed_ahead_of_the_clock_none_is_closed_and_an_error_tells_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    early, late = Line().taken("2026-03-01"), Line()
+    assert len(close("2026-03-11 01:00")) == 10
+    assert not caplog.records
+    late.taken("2026-03-02 06:00")
+    assert close("2026-03-02 12:00") == []
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == (
+        "ERROR",
+        "Usage periods are closed until 2026-03-11T00:00:00+00:00, which is to come: a clock was ahead. "
+        "Usage until then is billed later.",
+    )
+    caplog.clear()
+    assert len(close("2026-03-12 01:00")) == 1
+    assert not caplog.records
+    assert sum(late.hours()) == 18 + 9 * 24
+    assert sum(early.hours()) == 11 * 24
+    prove_all()
+
+
 # Names
 
 

@@ -126,6 +126,22 @@ def test_when_everything_is_billed_the_page_says_so(people: People) -> None:
     assert "Estimated, not billed yet" not in page.source
 
 
+def test_after_a_clock_ran_ahead_the_page_says_until_when_periods_are_closed(of_web: Line, people: People) -> None:
+    close("2026-03-20 01:00")
+    text = words(look(people.alice).one('//section[@aria-labelledby="open-title"]'))
+    assert "Periods are closed until 20 Mar 2026, 00:00:00 UTC ; what is used until then is billed after it." in text
+    assert "is billed." not in text
+    second = account("second", people.engineering)
+    line_of(second).taken("2026-03-15 06:00")
+    page = look(people.dora, f"/usage/?account={second.uuid}")
+    assert "Periods are closed until 20 Mar 2026, 00:00:00 UTC" in words(page.one('//div[contains(@class, "empty")]'))
+    close("2026-03-21 01:00")
+    with time_machine.travel(at("2026-03-21 02:00"), tick=False):
+        later = Browser(people.dora).get(f"/usage/?account={second.uuid}")
+    assert table(later, "months")[0][1] == f"{18 + 5 * 24 + 2} hours"
+    assert "Periods are closed until" not in later.text
+
+
 def test_what_left_the_account_since_the_last_closing_counts_until_then(of_web: Line, people: People) -> None:
     of_web.moved("2026-03-15 03:00", account_uuid=people.other.uuid)
     mine = numbers(look(people.alice), "by-month")["series"]
@@ -220,7 +236,7 @@ def test_what_makes_no_sense_in_the_address_is_passed_over(of_web: Line, people:
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "UTC", "Pacific/Pago_Pago"])
 @pytest.mark.parametrize("month", ["0001-01", "1970-01", "9999-12"])
 def test_a_month_at_either_end_of_the_calendar_is_one_in_which_nothing_was_used(
-    web: Line, people: People, settings: Settings, month: str, zone: str
+    of_web: Line, people: People, settings: Settings, month: str, zone: str
 ) -> None:
     settings.USAGE_TIME_ZONE = zone
     assert read(people.alice, f"/usage/records.csv?month={month}") == []
