@@ -2,8 +2,9 @@
 the person's rights go; the number of queries is constant."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from django.db.models import Q
+from django.db.models import Count, Q, Window
 
 from snapshots.access import (
     Person,
@@ -37,7 +38,8 @@ class DriftCounts:
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """`pools` are the fullest; `drift` is None for those who administer nothing."""
+    """`pools` are the fullest, `jobs` the newest of `job_count` under way; `drift` is None for those who administer
+    nothing."""
 
     machine_count: int
     pools: list[PoolRoom]
@@ -45,6 +47,7 @@ class Dashboard:
     limits: list[NearLimit]
     stale: Stale
     jobs: list[Job]
+    job_count: int
     events: list[Event]
     drift: DriftCounts | None
 
@@ -52,17 +55,26 @@ class Dashboard:
 def dashboard(person: Person) -> Dashboard:
     """The dashboard of one person. Eighteen queries at most, beside those that find out who the person is."""
     pools, pool_count = fullest_pools(person, POOLS_SHOWN)
-    jobs = visible_jobs(person).filter(state__in=ACTIVE_JOB_STATES).select_related("machine", "requested_by")
+    jobs, job_count = _under_way(person)
     return Dashboard(
         machine_count=visible_machines(person).count(),
         pools=pools,
         pool_count=pool_count,
         limits=near_limits(person, LIMITS_SHOWN),
         stale=stale(person, STALE_SHOWN),
-        jobs=list(jobs.order_by("-created_at", "-pk")[:JOBS_SHOWN]),
+        jobs=jobs,
+        job_count=job_count,
         events=list(visible_events(person).select_related("machine").order_by("-at", "-pk")[:EVENTS_SHOWN]),
         drift=_drift(person) if is_admin(person) else None,
     )
+
+
+def _under_way(person: Person) -> tuple[list[Job], int]:
+    """The newest jobs, and how many there are: all are counted by the same query."""
+    rows = visible_jobs(person).filter(state__in=ACTIVE_JOB_STATES).select_related("machine", "requested_by")
+    counted: Any = rows.annotate(counted=Window(Count("pk"))).order_by("-created_at", "-pk")
+    jobs = list(counted[:JOBS_SHOWN])
+    return jobs, jobs[0].counted if jobs else 0
 
 
 def _drift(person: Person) -> DriftCounts:

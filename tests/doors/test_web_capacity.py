@@ -19,6 +19,7 @@ from snapshots.models import (
 from snapshots.services import tenancy
 from snapshots.services.capacity_samples import sample
 from snapshots.services.pool_policies import set_policy
+from snapshots.services.snapshot_actions import request_create
 from tests.builders import Cloud, People, acting, take
 from tests.doors.browser_client import Browser, machine_page
 from tests.doors.drawn import lines, numbers
@@ -274,6 +275,17 @@ def test_the_fullest_of_all_pools_are_on_the_dashboard_and_all_are_counted(peopl
     assert [row.text_content() for row in pools.xpath(".//li/a")][:1] == ["z"]
     assert f"All {StoragePool.objects.count()}" in pools.text_content()
     assert StoragePool.objects.count() > 250
+
+
+def test_the_dashboard_lists_some_of_the_jobs_under_way_and_counts_all_of_ones_own(people: People) -> None:
+    cloud = Cloud(tuple(Machine(f"m{number}", power=PowerState.STOPPED) for number in range(12)))
+    for machine in VirtualMachine.objects.filter(hypervisor=cloud.hypervisor):
+        tenancy.assign_machine(SYSTEM, machine=machine, account=people.acme)
+        request_create(acting(people.alice), machine=machine, name="before")
+    for person, count in (("alice", "12"), ("dora", "12"), ("charlie", "0"), ("nora", "0")):
+        section = Browser(getattr(people, person)).get("/dashboard/").one('//section[@aria-labelledby="running-title"]')
+        assert section.xpath('.//span[@class="count"]')[0].text == count, person
+        assert len(section.xpath(".//li")) == min(int(count), 8), person
 
 
 def test_the_take_dialog_says_how_full_the_pool_becomes(people: People) -> None:
