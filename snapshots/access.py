@@ -218,9 +218,8 @@ def visible_usage_records(person: Person) -> QuerySet[UsageRecord]:
         return UsageRecord.objects.all()
     seen = Q(account_uuid__in=visible_accounts(person).values("uuid"))
     if isinstance(person, User) and is_admin(person):
-        administered = Domain.objects.filter(_administered_above(person, "path"))
         gone = ~Exists(Account.objects.filter(uuid=OuterRef("account_uuid")))
-        seen |= Q(gone, domain_uuid__in=administered.values("uuid"))
+        seen |= Q(gone, domain_uuid__in=administered_domains(person).values("uuid"))
     return UsageRecord.objects.filter(seen)
 
 

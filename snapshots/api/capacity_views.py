@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.http import HttpResponse
+from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -13,6 +13,7 @@ from snapshots.api.capacity_outputs import PoolCapacityOutput
 from snapshots.api.filters import moment_of
 from snapshots.api.outputs import Output
 from snapshots.choices import SampleStep
+from snapshots.csv_answer import csv_answer
 from snapshots.reading import rest_lists
 from snapshots.reading.csv_lines import csv_lines
 from snapshots.reading.pool_capacity import SAMPLE_COLUMNS, PoolCapacity, pool_capacity
@@ -45,7 +46,7 @@ class PoolCapacityView(ApiView):
         parameters=PARAMETERS,
         responses={(200, "application/json"): PoolCapacityOutput, (200, "text/csv"): OpenApiTypes.STR},
     )
-    def get(self, request: Request, **_: Any) -> Response | HttpResponse:
+    def get(self, request: Request, **_: Any) -> Response | StreamingHttpResponse:
         """How full the pool is and what your machines hold there; for root admins also the series and the forecast."""
         self.refuse_parameters("step", "at_after", "at_before", "format")
         asked = request.query_params
@@ -70,10 +71,8 @@ class PoolCapacityView(ApiView):
         return str(value)
 
 
-def _series_as_csv(capacity: PoolCapacity) -> HttpResponse:
+def _series_as_csv(capacity: PoolCapacity) -> StreamingHttpResponse:
     if capacity.series is None:
         raise Forbidden("What all hold together in a pool over time is shown to root admins.")
     rows = ([getattr(row, name) for name in SAMPLE_COLUMNS] for row in capacity.series)
-    answer = HttpResponse("".join(csv_lines(SAMPLE_COLUMNS, rows)), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = 'attachment; filename="capacity.csv"'
-    return answer
+    return csv_answer("capacity", csv_lines(SAMPLE_COLUMNS, rows))

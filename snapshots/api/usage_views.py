@@ -1,6 +1,5 @@
 """`usage-records/`: what was billed, in pages as JSON, or all of it at once as CSV."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -12,6 +11,7 @@ from snapshots.api.filters import UsageRecordFilters
 from snapshots.api.outputs import Output
 from snapshots.api.pagination import Cursor
 from snapshots.api.usage_outputs import UsageRecordOutput
+from snapshots.csv_answer import csv_answer
 from snapshots.reading import rest_lists
 from snapshots.reading.csv_lines import csv_lines
 from snapshots.reading.usage_table import COLUMNS, usage_line
@@ -54,9 +54,7 @@ class UsageRecordList(ListView):
         rows = self.filter_queryset(self.listed())
         ordering = Cursor.asked_ordering(request, self)
         rows = rows.order_by(ordering, f"{'-' if ordering.startswith('-') else ''}pk")
-        lines: Iterator[str] = csv_lines(COLUMNS, (usage_line(row).cells for row in rows.iterator(CHUNK)))
-        headers = {"Content-Disposition": 'attachment; filename="usage-records.csv"'}
-        return StreamingHttpResponse(lines, content_type=f"{CSV}; charset=utf-8", headers=headers)
+        return csv_answer("usage-records", csv_lines(COLUMNS, (usage_line(row).cells for row in rows.iterator(CHUNK))))
 
 
 def wants_csv(request: Request) -> bool:

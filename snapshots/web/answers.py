@@ -11,7 +11,8 @@ from typing import Any, Concatenate, ParamSpec, cast
 
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -20,13 +21,14 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from snapshots.access import Actor, Person, is_admin, is_root_admin, remember_role
 from snapshots.choices import Trigger
+from snapshots.csv_answer import csv_answer
 from snapshots.models import Job
 from snapshots.reading.chart_csv import csv_of
 from snapshots.reading.chart_shapes import SeriesChart, TreeMap
 from snapshots.refusals import Forbidden, Invalid, NotVisible, Refusal
 
 Rest = ParamSpec("Rest")
-View = Callable[Concatenate[HttpRequest, Rest], HttpResponse]
+View = Callable[Concatenate[HttpRequest, Rest], HttpResponseBase]
 
 
 def signed_in(view: View[Rest]) -> View[Rest]:
@@ -34,7 +36,7 @@ def signed_in(view: View[Rest]) -> View[Rest]:
 
     @wraps(view)
     @never_cache
-    def door(request: HttpRequest, *args: Rest.args, **kwargs: Rest.kwargs) -> HttpResponse:
+    def door(request: HttpRequest, *args: Rest.args, **kwargs: Rest.kwargs) -> HttpResponseBase:
         if not request.user.is_authenticated:
             return _to_sign_in(request)
         remember_role(request.user)
@@ -58,7 +60,7 @@ def for_admins(view: View[Rest]) -> View[Rest]:
 
 def _only_for(lets_in: Callable[[Person], bool], view: View[Rest]) -> View[Rest]:
     @wraps(view)
-    def door(request: HttpRequest, *args: Rest.args, **kwargs: Rest.kwargs) -> HttpResponse:
+    def door(request: HttpRequest, *args: Rest.args, **kwargs: Rest.kwargs) -> HttpResponseBase:
         if not lets_in(request.user):
             raise NotVisible("There is no such page.")
         return view(request, *args, **kwargs)
@@ -153,8 +155,6 @@ def _to_sign_in(request: HttpRequest) -> HttpResponse:
     return redirect_to_login(back, reverse("sign_in"))
 
 
-def as_csv(chart: SeriesChart | TreeMap) -> HttpResponse:
+def as_csv(chart: SeriesChart | TreeMap) -> StreamingHttpResponse:
     """The numbers of a chart as a file."""
-    answer = HttpResponse("".join(csv_of(chart)), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="{chart.key}.csv"'
-    return answer
+    return csv_answer(chart.key, csv_of(chart))

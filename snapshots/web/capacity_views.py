@@ -1,16 +1,18 @@
 """How storage is used: pools, accounts, machines, what is stale. Each chart's numbers come as CSV from the same address,
 with `?csv=` and the chart's key."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
 from snapshots.access import is_root_admin
+from snapshots.csv_answer import csv_answer
 from snapshots.reading import capacity_report as report
 from snapshots.reading import capacity_series as series
 from snapshots.reading.chart_shapes import Series, SeriesChart, TreeMap
@@ -38,7 +40,7 @@ def show_dashboard(request: HttpRequest) -> HttpResponse:
 
 @signed_in
 @require_GET
-def list_pools(request: HttpRequest) -> HttpResponse:
+def list_pools(request: HttpRequest) -> HttpResponseBase:
     """The storage pools this person sees, and who uses the space."""
     domain = uuid_or_none(request.GET.get("domain", ""))
     chart = space_map(request.user, f"?domain={domain or ''}&csv=space", domain=domain)
@@ -51,7 +53,7 @@ def list_pools(request: HttpRequest) -> HttpResponse:
 
 @signed_in
 @require_GET
-def show_pool(request: HttpRequest, pool_uuid: UUID) -> HttpResponse:
+def show_pool(request: HttpRequest, pool_uuid: UUID) -> HttpResponseBase:
     """One pool: over time, for root admins, and who of what this person sees holds how much there."""
     view = report.pool_view(request.user, pool_uuid)
     wanted = series.range_of(request.GET.get("range", ""))
@@ -70,7 +72,7 @@ def show_pool(request: HttpRequest, pool_uuid: UUID) -> HttpResponse:
 
 @signed_in
 @require_GET
-def show_account(request: HttpRequest, account_uuid: UUID) -> HttpResponse:
+def show_account(request: HttpRequest, account_uuid: UUID) -> HttpResponseBase:
     """What one account holds: over time, by machine, and by VM snapshot."""
     account, held = report.account_of(request.user, account_uuid)
     wanted = series.range_of(request.GET.get("range", ""))
@@ -86,7 +88,7 @@ def show_account(request: HttpRequest, account_uuid: UUID) -> HttpResponse:
 
 @signed_in
 @require_GET
-def show_machine_growth(request: HttpRequest, machine_uuid: UUID) -> HttpResponse:
+def show_machine_growth(request: HttpRequest, machine_uuid: UUID) -> HttpResponseBase:
     """How the VM snapshots of one machine grew."""
     machine, _ = machine_of(request.user, machine_uuid)
     charts: dict[str, Callable[[], Chart]] = {
@@ -105,21 +107,16 @@ def list_stale(request: HttpRequest) -> HttpResponse:
 
 @signed_in
 @require_GET
-def stale_csv(request: HttpRequest) -> Any:
+def stale_csv(request: HttpRequest) -> StreamingHttpResponse:
     """All old VM snapshots, not those alone that the page has room for."""
-    return _streamed("stale-vm-snapshots", csv_lines(OLD_COLUMNS, old_lines(request.user)))
+    return csv_answer("stale-vm-snapshots", csv_lines(OLD_COLUMNS, old_lines(request.user)))
 
 
 @signed_in
 @require_GET
-def stale_machines_csv(request: HttpRequest) -> Any:
+def stale_machines_csv(request: HttpRequest) -> StreamingHttpResponse:
     """All machines with too many VM snapshots."""
-    return _streamed("machines-with-many-vm-snapshots", csv_lines(MANY_COLUMNS, many_lines(request.user)))
-
-
-def _streamed(name: str, lines: Iterator[str]) -> StreamingHttpResponse:
-    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
-    return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)
+    return csv_answer("machines-with-many-vm-snapshots", csv_lines(MANY_COLUMNS, many_lines(request.user)))
 
 
 def _charted(
@@ -129,7 +126,7 @@ def _charted(
     charts: dict[str, Callable[[], Chart]],
     *,
     simulated: bool = False,
-) -> HttpResponse:
+) -> HttpResponseBase:
     """The page with all its charts, or the numbers of the one that is asked for."""
     asked = request.GET.get("csv", "")
     if asked in charts:

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
+from snapshots.csv_answer import csv_answer
 from snapshots.reading.csv_lines import csv_lines
 from snapshots.reading.rest_lists import with_periods
 from snapshots.reading.usage_page import UsagePage, Use, month_records, usage_page
@@ -19,7 +21,7 @@ CHUNK = 2000
 
 @signed_in
 @require_GET
-def show_usage(request: HttpRequest) -> HttpResponse:
+def show_usage(request: HttpRequest) -> HttpResponseBase:
     """What an account used, by month, machine and VM snapshot. With `?csv=` and a chart's key: its numbers."""
     page = usage_page(request.user, UsageForm(request.GET).query)
     drawn = [] if page.is_empty else charts(page)
@@ -64,9 +66,7 @@ def _open(page: UsagePage) -> Use:
 
 @signed_in
 @require_GET
-def usage_csv(request: HttpRequest) -> Any:
+def usage_csv(request: HttpRequest) -> StreamingHttpResponse:
     """The usage records of an account, of a month and a machine where these are given, in the columns of REST."""
     rows = with_periods(month_records(request.user, UsageForm(request.GET).query)).order_by("start", "pk")
-    lines = csv_lines(COLUMNS, (usage_line(row).cells for row in rows.iterator(CHUNK)))
-    headers = {"Content-Disposition": 'attachment; filename="usage.csv"'}
-    return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)
+    return csv_answer("usage", csv_lines(COLUMNS, (usage_line(row).cells for row in rows.iterator(CHUNK))))

@@ -80,7 +80,7 @@ def test_the_series_as_csv(people: People, pool: StoragePool) -> None:
     sample()
     answer = Caller(people.root).get(f"storage-pools/{pool.uuid}/capacity/?step=raw&format=csv")
     assert answer["Content-Type"] == "text/csv; charset=utf-8"
-    head, line = csv.reader(answer.content.decode().splitlines())
+    head, line = csv.reader(answer.getvalue().decode().splitlines())
     assert head == ["at", "total_bytes", "free_bytes", "volume_bytes", "estimated_bytes", "measured_bytes"]
     assert line[3:5] == [str(70 * GIB), str(GIB)]
 
