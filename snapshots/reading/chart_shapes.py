@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-Unit = Literal["bytes", "byte-hours", "hours", "snapshots", "money"]
+Unit = Literal["bytes", "byte-hours"]
 Tone = Literal["volumes", "estimate", "measured", "free", "used", "other"]
 
 
@@ -44,7 +44,7 @@ class SeriesChart:
 
     `key` is its id in the page. `about` says in one sentence what is seen, also to those who do not see it. `labels` are
     all times (UTC) or all texts; `addresses`, where given, are the pages that the labels lead to. `csv` is the address of
-    the same numbers as CSV. `money` is the currency of the unit "money". `stepped`: a number holds until the next one.
+    the same numbers as CSV. `stepped`: a number holds until the next one.
     """
 
     key: str
@@ -58,7 +58,6 @@ class SeriesChart:
     addresses: Sequence[str] = ()
     zoom: bool = False
     csv: str = ""
-    money: str = ""
     stepped: bool = False
 
     @property
@@ -83,7 +82,6 @@ class SeriesChart:
             "kind": "series",
             "about": self.about,
             "unit": self.unit,
-            "money": self.money,
             "time": self.over_time,
             "labels": [label.isoformat() if isinstance(label, datetime) else label for label in self.labels],
             "addresses": list(self.addresses),
@@ -139,7 +137,6 @@ class TreeMap:
     unit: Unit
     nodes: Sequence[Node]
     csv: str = ""
-    money: str = ""
 
     @property
     def numbers_id(self) -> str:
@@ -158,7 +155,6 @@ class TreeMap:
             "kind": "treemap",
             "about": self.about,
             "unit": self.unit,
-            "money": self.money,
             "nodes": [_drawn(node) for node in self.nodes],
         }
 

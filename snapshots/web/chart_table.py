@@ -32,16 +32,11 @@ def chart_table(chart: Chart) -> SafeString:
 
 
 def amount(value: float | None, chart: Chart) -> str:
-    """A number of a chart with its unit: "1.5 GiB", "12.5 hours", "3.40 EUR"."""
+    """A number of a chart with its unit: "1.5 GiB", "1.5 GiB hours"."""
     if value is None:
         return "not known"
-    if chart.unit == "bytes":
-        return size_in_words(round(value))
-    if chart.unit == "byte-hours":
-        return f"{size_in_words(round(value))} hours"
-    if chart.unit == "money":
-        return f"{value:,.2f} {chart.money}"
-    return f"{value:,.10g} {chart.unit}"
+    size = size_in_words(round(value))
+    return f"{size} hours" if chart.unit == "byte-hours" else size
 
 
 def _tree_rows(chart: TreeMap) -> Iterable[str]:

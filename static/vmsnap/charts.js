@@ -31,7 +31,7 @@
   // --- numbers in words ----------------------------------------------------------------------------------------------
 
   const BINARY = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"];
-  const isBytes = (unit) => unit === "bytes" || unit === "byte-hours";
+  const unitOf = (power, numbers) => BINARY[power] + (numbers.unit === "byte-hours" ? " hours" : "");
 
   function powerOf(value) {
     let power = 0;
@@ -43,12 +43,8 @@
 
   function inWords(value, numbers) {
     if (value === null || value === undefined) return "not known";
-    if (isBytes(numbers.unit)) {
-      const power = powerOf(value);
-      return `${rounded(value / 1024 ** power)} ${BINARY[power]}${numbers.unit === "byte-hours" ? " hours" : ""}`;
-    }
-    if (numbers.unit === "money") return `${rounded(value)} ${numbers.money}`;
-    return `${rounded(value)} ${numbers.unit}`;
+    const power = powerOf(value);
+    return `${rounded(value / 1024 ** power)} ${unitOf(power, numbers)}`;
   }
 
   function moment(text, withTime) {
@@ -69,13 +65,12 @@
 
   // The ticks of an axis are round in the unit that is written there, not in bytes.
   function scaleOf(numbers) {
-    if (!isBytes(numbers.unit)) return { by: 1, unit: numbers.unit === "money" ? numbers.money : numbers.unit };
     const sums = numbers.labels.map((_, place) =>
       numbers.series.reduce((sum, row) => (alone(row) ? sum : sum + (row.values[place] || 0)), 0),
     );
     const lines = numbers.series.flatMap((row) => (alone(row) ? heights(row, numbers) : []));
     const power = powerOf(Math.max(1, ...sums, ...lines, ...numbers.thresholds.map((line) => line.value)));
-    return { by: 1024 ** power, unit: BINARY[power] + (numbers.unit === "byte-hours" ? " hours" : "") };
+    return { by: 1024 ** power, unit: unitOf(power, numbers) };
   }
 
   function seriesOf(numbers, scale, colours) {
