@@ -1,13 +1,17 @@
 """Prices: set by root admins, for time that is not billed yet, one at a time for the same thing."""
 
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db.transaction import TransactionManagementError
 
 from snapshots.choices import PriceUnit, UsageType
 from snapshots.models import Event, StoragePool, UsagePrice, UsageRecord
 from snapshots.refusals import Forbidden, Invalid, NotVisible
+from snapshots.services import billing_lock
+from snapshots.services.billing_lock import lock_billing
 from snapshots.services.usage_prices import PriceTerms, change_price, delete_price, set_price
 from snapshots.usage_arithmetic import BILLION
 from tests.builders import SYSTEM, Cloud, People, acting, empty_pool
@@ -222,3 +226,10 @@ def test_a_price_that_was_deleted_meanwhile_is_neither_changed_nor_deleted_again
         with pytest.raises(NotVisible):
             act()
     assert Event.objects.filter(action__startswith="usage_price").count() == 2
+
+
+def test_billing_is_locked_inside_a_transaction_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    lock_billing()
+    monkeypatch.setattr(billing_lock, "connection", SimpleNamespace(in_atomic_block=False, vendor="sqlite"))
+    with pytest.raises(TransactionManagementError):
+        lock_billing()
