@@ -15,7 +15,7 @@ from django.db.models import Min, QuerySet
 
 from snapshots.models import UsageEvent, UsageMonth, UsagePrice, UsageRecord
 from snapshots.models.usage import NAMES, PLACE, SIZES
-from snapshots.usage_arithmetic import BILLION, GIB_HOUR, KIB_HOUR, Amounts, Entry, Price, PriceList, whole_of
+from snapshots.usage_arithmetic import BILLION, GIB_HOUR, KIB_HOUR, Amounts, Entry, Price, PriceList, parts, whole_of
 
 CHUNK = 2000
 COLUMNS = ("snapshot_uuid", "at", "pk", "alive", *PLACE, *NAMES, *SIZES)
@@ -64,27 +64,48 @@ def price_list() -> PriceList:
 
 def amounts_of(row: UsageRecord) -> Amounts:
     """What a record says."""
-    return Amounts(
-        row.microseconds,
-        whole_of(row.allocated_kib_hours, row.allocated_rest, KIB_HOUR),
-        whole_of(row.measured_kib_hours, row.measured_rest, KIB_HOUR),
-        row.unmeasured_microseconds,
-        _cost(row),
-    )
+    return _amounts(row, "kib_hours", KIB_HOUR)
 
 
 def amounts_of_month(row: UsageMonth) -> Amounts:
     """What the sum of a month says."""
+    return _amounts(row, "gib_hours", GIB_HOUR)
+
+
+def record_columns(amounts: Amounts) -> dict[str, int | None]:
+    """The columns of a record that say this."""
+    return _columns(amounts, "kib_hours", KIB_HOUR)
+
+
+def month_columns(amounts: Amounts) -> dict[str, int | None]:
+    """The columns of the sum of a month that say this."""
+    return _columns(amounts, "gib_hours", GIB_HOUR)
+
+
+def _amounts(row: UsageRecord | UsageMonth, name: str, unit: int) -> Amounts:
+    cost = None
+    if row.cost_whole is not None and row.cost_rest is not None:
+        cost = whole_of(row.cost_whole, row.cost_rest, BILLION)
     return Amounts(
         row.microseconds,
-        whole_of(row.allocated_gib_hours, row.allocated_rest, GIB_HOUR),
-        whole_of(row.measured_gib_hours, row.measured_rest, GIB_HOUR),
+        whole_of(getattr(row, f"allocated_{name}"), row.allocated_rest, unit),
+        whole_of(getattr(row, f"measured_{name}"), row.measured_rest, unit),
         row.unmeasured_microseconds,
-        _cost(row),
+        cost,
     )
 
 
-def _cost(row: UsageRecord | UsageMonth) -> int | None:
-    if row.cost_whole is None or row.cost_rest is None:
-        return None
-    return whole_of(row.cost_whole, row.cost_rest, BILLION)
+def _columns(amounts: Amounts, name: str, unit: int) -> dict[str, int | None]:
+    allocated, allocated_rest = parts(amounts.allocated, unit)
+    measured, measured_rest = parts(amounts.measured, unit)
+    whole, rest = parts(amounts.cost, BILLION) if amounts.cost is not None else (None, None)
+    return {
+        "microseconds": amounts.microseconds,
+        f"allocated_{name}": allocated,
+        "allocated_rest": allocated_rest,
+        f"measured_{name}": measured,
+        "measured_rest": measured_rest,
+        "unmeasured_microseconds": amounts.unmeasured,
+        "cost_whole": whole,
+        "cost_rest": rest,
+    }

@@ -68,6 +68,7 @@ def _delete_labs_of_dead_runs() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         if folder.stat().st_uid != os.geteuid():
             continue
+        # Deleted by another process meanwhile, or still in use: either way not ours to delete.
         with suppress(FileNotFoundError, BlockingIOError), open(folder / "in-use", "rb") as use:
             fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _delete(folder)

@@ -97,7 +97,7 @@ class Deletion(MachineJob):
 
     def clear_away(self, driver: HypervisorDriver, watch: Watch) -> None:
         # A deletion that was cut short may have left disks without a snapshot, and nobody would look for them again.
-        with suppress(NotFound):
+        with suppress(NotFound):  # the machine is gone, and with it whatever was left of it
             driver.finish_deletions(self.machine.native_id, watch)
 
 

@@ -26,20 +26,17 @@ from snapshots.services.billing_lock import lock_billing
 from snapshots.services.usage_months import MonthSums
 from snapshots.services.usage_names import NamesOfTheDay
 from snapshots.usage_arithmetic import (
-    BILLION,
-    KIB_HOUR,
     NO_USE,
     Amounts,
     Entry,
     PriceList,
     Stay,
     month_of,
-    parts,
     period_end,
     period_start,
     stays,
 )
-from snapshots.usage_lines import amounts_of, lines, price_list
+from snapshots.usage_lines import amounts_of, lines, price_list, record_columns
 
 BATCH = 500
 CLOCK_WAS_AHEAD = (
@@ -165,9 +162,6 @@ def _record(
     amounts: Amounts,
     currency: str,
 ) -> UsageRecord:
-    allocated, allocated_rest = parts(amounts.allocated, KIB_HOUR)
-    measured, measured_rest = parts(amounts.measured, KIB_HOUR)
-    whole, rest = parts(amounts.cost, BILLION) if amounts.cost is not None else (None, None)
     return UsageRecord(
         period=period,
         corrects=corrects,
@@ -175,15 +169,8 @@ def _record(
         start=stay.start,
         end=stay.end,
         snapshot_uuid=uuid,
-        microseconds=amounts.microseconds,
-        allocated_kib_hours=allocated,
-        allocated_rest=allocated_rest,
-        measured_kib_hours=measured,
-        measured_rest=measured_rest,
-        unmeasured_microseconds=amounts.unmeasured,
-        cost_whole=whole,
-        cost_rest=rest,
         currency=currency,
+        **record_columns(amounts),
         **dict(zip((*PLACE, *NAMES, *SIZES), (*stay.place, *stay.names, *stay.sizes), strict=True)),
     )
 

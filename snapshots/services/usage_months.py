@@ -11,8 +11,8 @@ from itertools import islice
 from uuid import UUID
 
 from snapshots.models import UsageMonth, UsageRecord
-from snapshots.usage_arithmetic import BILLION, GIB_HOUR, NO_USE, Amounts, parts
-from snapshots.usage_lines import amounts_of, amounts_of_month
+from snapshots.usage_arithmetic import NO_USE, Amounts
+from snapshots.usage_lines import amounts_of, amounts_of_month, month_columns
 
 BATCH = 500
 KEY = ("machine_uuid", "month", "account_uuid", "type")
@@ -92,20 +92,10 @@ def _row(key: Key, added: _Sum, before: UsageMonth | None) -> UsageMonth:
         records += before.records
         name = name if added.named_at is not None else before.machine_name
         currency = currency or before.currency
-    allocated, allocated_rest = parts(amounts.allocated, GIB_HOUR)
-    measured, measured_rest = parts(amounts.measured, GIB_HOUR)
-    whole, rest = parts(amounts.cost, BILLION) if amounts.cost is not None else (None, None)
     return UsageMonth(
         **dict(zip(KEY, key, strict=True)),
         machine_name=name,
         records=records,
-        microseconds=amounts.microseconds,
-        allocated_gib_hours=allocated,
-        allocated_rest=allocated_rest,
-        measured_gib_hours=measured,
-        measured_rest=measured_rest,
-        unmeasured_microseconds=amounts.unmeasured,
-        cost_whole=whole,
-        cost_rest=rest,
         currency=currency,
+        **month_columns(amounts),
     )
