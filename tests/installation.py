@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tests.services_for_tests import STOP_SECONDS, end_with_parent, wait_until
+from tests.server_processes import STOP_SECONDS, end_with_parent, wait_until
 
 PROCESSES = 8
 ANSWER_SECONDS = 300

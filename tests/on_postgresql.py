@@ -10,7 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.services_for_tests import NotInstalled, PostgreSQL
+from tests.server_processes import NotInstalled
+from tests.services_for_tests import PostgreSQL
 
 SUITES = (
     "tests/domain",

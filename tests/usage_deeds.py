@@ -17,7 +17,7 @@ from snapshots.reading import usage_proof
 from snapshots.refusals import Invalid
 from snapshots.services import usage_aggregation, usage_prices
 from tests.installation import MEET_SECONDS
-from tests.services_for_tests import wait_until
+from tests.server_processes import wait_until
 from tests.usage import Line
 
 

@@ -94,7 +94,8 @@ def _measure(report: "Report", options: argparse.Namespace) -> bool:
 
 def _start_servers(stack: ExitStack, broker: str) -> str:
     """A broker of this kind and PostgreSQL, named in the environment; answers why not, when they cannot be had."""
-    from tests.services_for_tests import NotInstalled, PostgreSQL, RabbitMQ, Redis
+    from tests.server_processes import NotInstalled
+    from tests.services_for_tests import PostgreSQL, RabbitMQ, Redis
 
     try:
         server = stack.enter_context(Redis() if broker == "redis" else RabbitMQ())

@@ -3,7 +3,7 @@
 import pytest
 
 from tests import broker_deeds, deeds
-from tests.services_for_tests import wait_until
+from tests.server_processes import wait_until
 
 pytestmark = [
     pytest.mark.system,

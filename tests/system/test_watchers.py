@@ -14,7 +14,8 @@ import pytest
 from hypervisors.drivers.simulated.world import World
 from tests import deeds
 from tests.installation import PROJECT, Installation
-from tests.services_for_tests import STOP_SECONDS, NotInstalled, PostgreSQL, end_with_parent, wait_until
+from tests.server_processes import STOP_SECONDS, NotInstalled, end_with_parent, wait_until
+from tests.services_for_tests import PostgreSQL
 
 pytestmark = pytest.mark.system
 
