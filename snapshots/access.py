@@ -19,6 +19,7 @@ from snapshots.models import (
     Event,
     Job,
     Membership,
+    Schedule,
     StoragePool,
     UsageMonth,
     UsageRecord,
@@ -173,6 +174,12 @@ def visible_snapshots(person: Person) -> Any:
     condition = _of_visible_accounts(person, "machine__account")
     rows = VMSnapshot.objects.real()
     return rows if condition is None else rows.filter(condition)
+
+
+def visible_schedules(person: Person) -> QuerySet[Schedule]:
+    """Schedules of visible machines."""
+    condition = _of_visible_accounts(person, "machine__account")
+    return Schedule.objects.all() if condition is None else Schedule.objects.filter(condition)
 
 
 def visible_volumes(person: Person) -> QuerySet[Volume]:

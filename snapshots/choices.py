@@ -90,7 +90,17 @@ class Trigger(TextChoices):
     PAGE = "page", "Page"
     API = "api", "REST"
     ADMIN = "admin", "Admin"
+    SCHEDULE = "schedule", "Schedule"
     SYSTEM = "system", "System"
+
+
+class Frequency(TextChoices):
+    """How often a schedule takes VM snapshots."""
+
+    HOURLY = "hourly", "Hourly"
+    DAILY = "daily", "Daily"
+    WEEKLY = "weekly", "Weekly"
+    MONTHLY = "monthly", "Monthly"
 
 
 class TokenScope(TextChoices):

@@ -8,6 +8,7 @@ from snapshots.services import (
     expiry,
     job_runner,
     job_sweeper,
+    scheduled_snapshots,
     sync_schedule,
     usage_aggregation,
 )
@@ -35,6 +36,18 @@ def sync_due_hypervisors() -> None:
 def expire_snapshots() -> None:
     """Ask for the deletion of VM snapshots that are too old."""
     expiry.expire_snapshots()
+
+
+@shared_task(name="snapshots.take_scheduled_snapshots")
+def take_scheduled_snapshots() -> None:
+    """Ask for the VM snapshots that schedules are due for."""
+    scheduled_snapshots.take_due_snapshots()
+
+
+@shared_task(name="snapshots.prune_scheduled_snapshots")
+def prune_scheduled_snapshots() -> None:
+    """Ask for the deletion of VM snapshots that schedules need not keep."""
+    scheduled_snapshots.prune_scheduled_snapshots()
 
 
 @shared_task(name="snapshots.check_books")

@@ -18,7 +18,7 @@ from hypervisors.records import SnapshotForest, SnapshotRecord
 from snapshots import ledger
 from snapshots.choices import GONE, Origin, SnapshotState, SnapshotType
 from snapshots.machine_books import MachineBooks
-from snapshots.models import User, VirtualMachine, VMSnapshot
+from snapshots.models import Schedule, User, VirtualMachine, VMSnapshot
 from snapshots.tree_comparison import (
     APPEARED,
     STANDS_ELSEWHERE,
@@ -108,6 +108,7 @@ def allocate(
     type: SnapshotType,
     memory_bytes: int,
     created_by: User | None,
+    schedule: Schedule | None = None,
 ) -> tuple[VMSnapshot, MachineBooks]:
     """A row for a VM snapshot about to be taken, below the current one, not current itself; and its machine's new books."""
     hold_machine(machine_pk)
@@ -121,9 +122,21 @@ def allocate(
         state=SnapshotState.ALLOCATED,
         created_at=timezone.now(),
         created_by=created_by,
+        schedule=schedule,
     )
     insert_leaf(snapshot)
     return snapshot, ledger.settle_one(machine_pk)
+
+
+def release_from_schedule(machine_pk: int, *, schedule_pk: int | None = None, snapshot_pk: int | None = None) -> None:
+    """The VM snapshots that a schedule took, or this one of them, are no schedule's any more."""
+    hold_machine(machine_pk)
+    rows = VMSnapshot.objects.filter(machine_id=machine_pk, schedule__isnull=False)
+    if schedule_pk is not None:
+        rows = rows.filter(schedule=schedule_pk)
+    if snapshot_pk is not None:
+        rows = rows.filter(pk=snapshot_pk)
+    rows.update(schedule=None)
 
 
 def confirm_taken(snapshot_pk: int, record: SnapshotRecord) -> None:

@@ -5,6 +5,7 @@ Nothing here writes a product row that a service or the tree guard would not hav
 
 import uuid
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
@@ -14,10 +15,12 @@ from hypervisors.records import PowerState
 from hypervisors.xen_simulator.process import XenSimulator
 from snapshots.access import SYSTEM, Actor
 from snapshots.choices import LimitKind, Role, Trigger
-from snapshots.models import Account, Domain, Job, LimitUse, StoragePool, User, VirtualMachine, VMSnapshot
+from snapshots.models import Account, Domain, Job, LimitUse, Schedule, StoragePool, User, VirtualMachine, VMSnapshot
 from snapshots.services import endpoints, tenancy
 from snapshots.services.job_runner import run_job
 from snapshots.services.limit_setting import set_limit
+from snapshots.services.schedule_rules import Terms
+from snapshots.services.schedules import add_schedule
 from snapshots.services.snapshot_actions import request_create
 from tests.vsphere_simulator.server import VsphereSimulator
 
@@ -156,6 +159,12 @@ def take(machine: VirtualMachine, name: str, person: User | None = None, *, memo
     assert job.state == "succeeded", (job.error_code, job.error_detail)
     snapshot: VMSnapshot = VMSnapshot.objects.get(uuid=job.snapshot_uuid)
     return snapshot
+
+
+def schedule(machine: VirtualMachine, person: User | None = None, **terms: Any) -> Schedule:
+    """A schedule of the machine: every night at half past two UTC, keeping three, unless told otherwise."""
+    usual = {"name": "nightly", "frequency": "daily", "hour": 2, "minute": 30, "time_zone": "UTC", "keep": 3}
+    return add_schedule(acting(person), machine=machine, terms=Terms(**usual | terms))
 
 
 def drawn(machine: VirtualMachine) -> dict[str, str | None]:

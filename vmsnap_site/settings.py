@@ -324,8 +324,12 @@ LIMIT_DOMAIN_SNAPSHOTS = env.whole("LIMIT_DOMAIN_SNAPSHOTS", -1, least=-1, most=
 LIMIT_DOMAIN_BYTES = env.whole("LIMIT_DOMAIN_BYTES", -1, least=-1, most=env.MOST_OF_A_LIMIT)
 LIMIT_AGE_DAYS = env.whole("LIMIT_AGE_DAYS", -1, least=-1, most=env.CENTURY)
 ADMINS_MAY_EXCEED_LIMITS = env.yes("ADMINS_MAY_EXCEED_LIMITS", False)
-# How often VM snapshots that are too old are looked for, and how often the books are compared with the rows.
+# How often VM snapshots that are too old are looked for.
 EXPIRE_EVERY_SECONDS = env.number("EXPIRE_EVERY_SECONDS", 300, least=1, most=env.YEAR)
+# How often it is looked what schedules are due for, and for how long what is due may still be taken late.
+RUN_SCHEDULES_EVERY_SECONDS = env.number("RUN_SCHEDULES_EVERY_SECONDS", 30, least=0.1, most=env.YEAR)
+SCHEDULE_LATE_SECONDS = env.number("SCHEDULE_LATE_SECONDS", 3600, least=60, most=env.YEAR)
+# How often the books are compared with the rows.
 CHECK_BOOKS_EVERY_SECONDS = env.number("CHECK_BOOKS_EVERY_SECONDS", 3600, least=1, most=env.YEAR)
 IDEMPOTENCY_KEEP_HOURS = env.number("IDEMPOTENCY_KEEP_HOURS", 24, least=1, most=24 * env.CENTURY)
 
@@ -367,6 +371,16 @@ CELERY_BEAT_SCHEDULE = {
         "task": "snapshots.expire_snapshots",
         "schedule": EXPIRE_EVERY_SECONDS,
         "options": {"expires": EXPIRE_EVERY_SECONDS},
+    },
+    "take scheduled snapshots": {
+        "task": "snapshots.take_scheduled_snapshots",
+        "schedule": RUN_SCHEDULES_EVERY_SECONDS,
+        "options": {"expires": RUN_SCHEDULES_EVERY_SECONDS},
+    },
+    "prune scheduled snapshots": {
+        "task": "snapshots.prune_scheduled_snapshots",
+        "schedule": RUN_SCHEDULES_EVERY_SECONDS,
+        "options": {"expires": RUN_SCHEDULES_EVERY_SECONDS},
     },
     "check books": {
         "task": "snapshots.check_books",

@@ -6,6 +6,7 @@ from snapshots.models.event import Event
 from snapshots.models.inventory import ImportRule, StoragePool, VirtualMachine, Volume
 from snapshots.models.job import IdempotencyKey, Job
 from snapshots.models.limits import Limit, LimitUse
+from snapshots.models.schedule import Schedule
 from snapshots.models.snapshot import VMSnapshot
 from snapshots.models.tenancy import Account, ApiToken, Domain, Membership, User
 from snapshots.models.usage import OpenUsage, UsageEvent, UsageMonth, UsagePeriod, UsagePrice, UsageRecord
@@ -25,6 +26,7 @@ __all__ = [
     "Membership",
     "OpenUsage",
     "PoolPolicy",
+    "Schedule",
     "StoragePool",
     "UsageEvent",
     "UsageMonth",

@@ -37,6 +37,7 @@ class VMSnapshot(MPTTModel):  # type: ignore[misc]  # mptt carries no types
 
     `token` is our own mark, stored with the snapshot on the hypervisor; `native_id` is the hypervisor's own name, empty
     until it is known. `adopted_at` is when one made elsewhere was made ours: until then limits and usage leave it out.
+    `schedule` is the one that took it and will delete it; None too when it is to be kept for good.
     Sizes in bytes.
     """
 
@@ -53,6 +54,10 @@ class VMSnapshot(MPTTModel):  # type: ignore[misc]  # mptt carries no types
     adopted_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    # No index over all rows: the few that a schedule took have one of their own.
+    schedule = models.ForeignKey(
+        "snapshots.Schedule", null=True, on_delete=models.SET_NULL, related_name="snapshots", db_index=False
+    )
     memory_bytes = models.BigIntegerField(default=0)
     measured_bytes = models.BigIntegerField(null=True)
     error_code = models.CharField(max_length=64, blank=True)
@@ -94,6 +99,11 @@ class VMSnapshot(MPTTModel):  # type: ignore[misc]  # mptt carries no types
                 fields=("-created_at", "-id"),
                 condition=Q(parent__isnull=False, origin="elsewhere", adopted_at=None),
                 name="snapshot_not_adopted",
+            ),
+            models.Index(
+                fields=("schedule", "-created_at", "-id"),
+                condition=Q(schedule__isnull=False),
+                name="snapshot_of_a_schedule",
             ),
         ]
 

@@ -42,6 +42,9 @@ def require_room(actor: Actor, before: VirtualMachine, machine: VirtualMachine, 
         )
         return
     seen = room_of(machine.account, actor.user).before(taken)
+    if actor.user is None:
+        # What the product itself is refused stands in the history, which members of the account read.
+        seen = seen.for_members()
     refusal = limit_rules.why_not_another(before, seen, taken)
     assert refusal is not None  # noqa: S101  # the same figures, read again under the same locks
     raise refusal

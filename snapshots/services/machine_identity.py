@@ -21,7 +21,7 @@ from hypervisors.records import MachineRecord
 from snapshots import tree
 from snapshots.access import SYSTEM
 from snapshots.choices import ACTIVE_JOB_STATES, Trigger
-from snapshots.models import Event, Job, VirtualMachine, VMSnapshot, Volume
+from snapshots.models import Event, Job, Schedule, VirtualMachine, VMSnapshot, Volume
 from snapshots.services import events
 from snapshots.services.jobs import QUIET_ACTIONS
 
@@ -297,9 +297,10 @@ def _same_owner(one: VirtualMachine, other: VirtualMachine) -> bool:
 
 
 def _untouched(machines: QuerySet[VirtualMachine]) -> QuerySet[VirtualMachine]:
-    """Those of which nobody has decided anything: no job was asked for, and no VM snapshot was taken here or adopted.
-    Whom they belong to is left to the caller."""
+    """Those of which nobody has decided anything: no job was asked for, no VM snapshot was taken here or adopted, and
+    none is scheduled. Whom they belong to is left to the caller."""
     only_read = Q(trigger=Trigger.SYSTEM, action__in=QUIET_ACTIONS) & ~Q(state__in=ACTIVE_JOB_STATES)
     jobs = Job.objects.filter(machine=OuterRef("pk")).exclude(only_read)
     ours = VMSnapshot.objects.counted().filter(machine=OuterRef("pk"))
-    return machines.filter(~Exists(jobs), ~Exists(ours))
+    scheduled = Schedule.objects.filter(machine=OuterRef("pk"))
+    return machines.filter(~Exists(jobs), ~Exists(ours), ~Exists(scheduled))

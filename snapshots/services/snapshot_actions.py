@@ -15,7 +15,7 @@ from hypervisors.records import PowerAfterRevert
 from snapshots import tree
 from snapshots.access import Actor
 from snapshots.choices import JobAction, SnapshotState, SnapshotType
-from snapshots.models import Job, VirtualMachine, VMSnapshot
+from snapshots.models import Job, Schedule, VirtualMachine, VMSnapshot
 from snapshots.naming import some_of
 from snapshots.refusals import InvalidState
 from snapshots.services import capacity_rules, limits
@@ -36,13 +36,14 @@ def request_create(
     memory: bool = False,
     quiesce: bool = False,
     exceed_limits: bool = False,
+    schedule: Schedule | None = None,
 ) -> Job:
-    """Take a VM snapshot. The job's `snapshot` is the new row, Allocated. Also raises `Invalid`, `NameTaken`, and
-    `LimitExceeded`, unless `exceed_limits` was chosen by somebody who may, and `CapacityExceeded`."""
+    """Take a VM snapshot. The job's `snapshot` is the new row, Allocated. `schedule` is the one that asks, if any. Also
+    raises `Invalid`, `NameTaken`, and `LimitExceeded`, unless `exceed_limits` was chosen by somebody who may, and `CapacityExceeded`."""
     name, description = rules.clean_name(name), rules.clean_description(description)
     machine = operable_machine(actor, machine.pk)
     heed(rules.why_not_create(machine, active_job_of(machine.pk), memory=memory, quiesce=quiesce))
-    snapshot = _allocate(actor, machine, name, description, memory=memory, exceed=exceed_limits)
+    snapshot = _allocate(actor, machine, name, description, memory=memory, exceed=exceed_limits, schedule=schedule)
     return open_job(
         actor,
         JobAction.CREATE_SNAPSHOT,
@@ -83,7 +84,7 @@ def request_revert(
         safety = _allocate(
             actor,
             machine,
-            _free_safety_name(machine, snapshot),
+            free_name(machine, f"Before revert to {snapshot.name}"),
             f"Taken before reverting to “{snapshot.name}”.",
             memory=memory,
             exceed=exceed_limits,
@@ -162,6 +163,16 @@ def suggested_name() -> str:
     return timezone.now().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def free_name(machine: VirtualMachine, base: str) -> str:
+    """The name, or the first of it with a number behind, that no VM snapshot of the machine has. Call under its lock."""
+    base = base[:230]
+    taken = set(VMSnapshot.objects.filter(machine_id=machine.pk, name__startswith=base).values_list("name", flat=True))
+    name, number = base, 2
+    while name in taken:
+        name, number = f"{base} ({number})", number + 1
+    return name
+
+
 def _taken_hold_of(doomed: Collection[VMSnapshot]) -> dict[str, Any]:
     """Mark those that are to go; what their job has to know about them."""
     for row in doomed:
@@ -170,7 +181,14 @@ def _taken_hold_of(doomed: Collection[VMSnapshot]) -> dict[str, Any]:
 
 
 def _allocate(
-    actor: Actor, machine: VirtualMachine, name: str, description: str, *, memory: bool, exceed: bool
+    actor: Actor,
+    machine: VirtualMachine,
+    name: str,
+    description: str,
+    *,
+    memory: bool,
+    exceed: bool,
+    schedule: Schedule | None = None,
 ) -> VMSnapshot:
     _require_free_name(machine, name)
     snapshot, books = tree.allocate(
@@ -180,6 +198,7 @@ def _allocate(
         type=SnapshotType.DISK_AND_MEMORY if memory else SnapshotType.DISK,
         memory_bytes=machine.memory_bytes if memory else 0,
         created_by=actor.user,
+        schedule=schedule,
     )
     limits.require_room(actor, machine, books.machine, exceed=exceed)
     capacity_rules.require_room(actor, books, snapshot)
@@ -189,12 +208,3 @@ def _allocate(
 def _require_free_name(machine: VirtualMachine, name: str) -> None:
     if VMSnapshot.objects.filter(machine_id=machine.pk, parent__isnull=False, name=name).exists():
         raise rules.name_taken(machine, name)
-
-
-def _free_safety_name(machine: VirtualMachine, snapshot: VMSnapshot) -> str:
-    base = f"Before revert to {snapshot.name}"[:230]
-    taken = set(VMSnapshot.objects.filter(machine_id=machine.pk, name__startswith=base).values_list("name", flat=True))
-    name, number = base, 2
-    while name in taken:
-        name, number = f"{base} ({number})", number + 1
-    return name

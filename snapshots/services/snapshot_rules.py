@@ -43,11 +43,12 @@ def busy_refusal(job: Job) -> VMBusy:
 def why_not_any(machine: VirtualMachine, busy: Job | None) -> Refusal | None:
     """What stands against every action on the machine."""
     if machine.missing_since is not None:
-        return _missing_refusal(machine)
+        return missing_refusal(machine)
     return why_not_sync(machine, busy)
 
 
-def _missing_refusal(machine: VirtualMachine) -> InvalidState:
+def missing_refusal(machine: VirtualMachine) -> InvalidState:
+    """The machine is not on its hypervisor."""
     return InvalidState(
         f"{machine.name} is not on its hypervisor any more. If that is a mistake, bring it back there and sync."
     )
@@ -286,7 +287,7 @@ def why_not_adopt_all(machine: VirtualMachine, waiting: Sequence[VMSnapshot]) ->
 
 def _why_not_trusted(machine: VirtualMachine) -> Refusal | None:
     """Of a machine that is missing nobody knows which VM snapshots it has."""
-    return _missing_refusal(machine) if machine.missing_since is not None else None
+    return missing_refusal(machine) if machine.missing_since is not None else None
 
 
 def why_not_acknowledge(snapshot: VMSnapshot, busy: Job | None) -> Refusal | None:
@@ -309,8 +310,8 @@ def why_not_cancel(job: Job) -> Refusal | None:
     return None
 
 
-def clean_name(name: object) -> str:
-    """The name as it will be kept: 1 to 255 characters of any script, normalised (NFC), without control characters
+def clean_name(name: object, most: int = NAME_LENGTH) -> str:
+    """The name as it will be kept: 1 to `most` characters of any script, normalised (NFC), without control characters
     or line breaks. Raises `Invalid`."""
     if not isinstance(name, str):
         raise Invalid("A name is a text.", fields={"name": ["Give a text."]})
@@ -318,10 +319,10 @@ def clean_name(name: object) -> str:
     # Joiners and direction marks alone leave nothing to be seen.
     if all(unicodedata.category(char) in INVISIBLE for char in cleaned):
         raise Invalid("Give it a name that can be seen.", fields={"name": ["The name is empty."]})
-    if len(cleaned) > NAME_LENGTH:
+    if len(cleaned) > most:
         raise Invalid(
-            f"The name has {len(cleaned)} characters; at most {NAME_LENGTH} are possible.",
-            fields={"name": [f"At most {NAME_LENGTH} characters."]},
+            f"The name has {len(cleaned)} characters; at most {most} are possible.",
+            fields={"name": [f"At most {most} characters."]},
         )
     _refuse_control_characters(cleaned, "name", allowed="")
     return cleaned

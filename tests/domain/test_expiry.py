@@ -13,7 +13,7 @@ from snapshots.choices import JobAction, JobState, LimitKind, Trigger
 from snapshots.models import Account, Domain, Event, Job, VirtualMachine, VMSnapshot
 from snapshots.reading.machine_page import machine_page
 from snapshots.refusals import InvalidState
-from snapshots.services import expiry
+from snapshots.services import automatic_deletion
 from snapshots.services.drift_actions import adopt_machine
 from snapshots.services.expiry import expire_snapshots
 from snapshots.services.limit_setting import set_limit
@@ -128,7 +128,7 @@ def first_stays(monkeypatch):
                 raise error
             return ask(actor, snapshot=snapshot)
 
-        monkeypatch.setattr(expiry, "request_delete", ask_for)
+        monkeypatch.setattr(automatic_deletion, "request_delete", ask_for)
 
     return make
 
@@ -150,7 +150,7 @@ def test_one_that_cannot_be_asked_for_lets_the_next_of_its_machine_go_and_is_tol
     first_stays(error)
     asked = [{job.snapshot_name for job in pass_of(day)} for day in (2, 2.1, 2.2)]
     assert asked == [{"second", "other"}, {"third"}, set()]
-    event = Event.objects.get(action=expiry.STAYS)
+    event = Event.objects.get(action="snapshot.not_expired")
     assert (event.snapshot_name, event.machine_name, event.level, event.detail) == ("first", "web", "warning", told)
     assert not Job.objects.filter(snapshot_name="first", state="queued").exists()
 
@@ -160,7 +160,9 @@ def test_an_error_of_ours_is_logged_once(people, web, first_stays, caplog):
     keep(people.acme, 1)
     first_stays(RuntimeError("broken"))
     assert [pass_of(day) for day in (2, 2.1)] == [[], []]
-    assert [record.exc_info[0] for record in caplog.records if record.name == expiry.log.name] == [RuntimeError]
+    assert [record.exc_info[0] for record in caplog.records if record.name == automatic_deletion.log.name] == [
+        RuntimeError
+    ]
 
 
 def test_a_machine_that_can_delete_none_is_told_of_once_for_all(people, web, monkeypatch):
@@ -170,7 +172,7 @@ def test_a_machine_that_can_delete_none_is_told_of_once_for_all(people, web, mon
     able = web.capabilities | {"delete": {"allowed": False, "reason": "Not here."}}
     VirtualMachine.objects.filter(pk=web.pk).update(capabilities=able)
     assert [pass_of(day) for day in (2, 2.1)] == [[], []]
-    assert Event.objects.filter(action=expiry.STAYS).count() == 1
+    assert Event.objects.filter(action="snapshot.not_expired").count() == 1
 
 
 def test_what_is_not_ours_or_lost_or_nobodys_is_not_touched(people, web, cloud, settings):

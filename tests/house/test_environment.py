@@ -90,6 +90,8 @@ BEYOND = {
     "LIMIT_AGE_DAYS": ("36501",),
     "EXPIRE_EVERY_SECONDS": ("inf",),
     "CHECK_BOOKS_EVERY_SECONDS": ("1e10",),
+    "RUN_SCHEDULES_EVERY_SECONDS": ("0", "inf"),
+    "SCHEDULE_LATE_SECONDS": ("59", "inf"),
     "JOB_DEADLINE_SECONDS": ("inf",),
     "PORT": ("65536",),
 }
