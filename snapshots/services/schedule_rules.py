@@ -82,20 +82,18 @@ def _wrong_times(terms: Terms) -> Iterable[tuple[str, str]]:
 def _wrong_contents(terms: Terms, machine: VirtualMachine) -> Iterable[tuple[str, str]]:
     if not 1 <= terms.keep <= KEEP_MOST:
         yield "keep", f"Between 1 and {KEEP_MOST} VM snapshots can be kept."
-    abilities = machine.abilities
     if terms.memory and terms.quiesce:
         yield "quiesce", "Choose either the memory or a quiesced guest: a kept memory continues exactly where it was."
-    elif terms.memory and not abilities.memory.allowed:
-        yield "memory", abilities.memory.reason
-    elif terms.quiesce and not abilities.quiesce.allowed:
-        yield "quiesce", abilities.quiesce.reason
-    elif not (terms.memory or terms.quiesce) and (reason := _why_never_disks(machine)):
-        yield "memory", reason
+    elif reason := why_never(machine, memory=terms.memory, quiesce=terms.quiesce):
+        yield "quiesce" if terms.quiesce else "memory", reason
 
 
-def _why_never_disks(machine: VirtualMachine) -> str:
-    """Why disks alone can be kept neither of the running nor of the stopped machine."""
-    either: tuple[Ability, Ability] = (machine.abilities.disk_when_running, machine.abilities.disk_when_stopped)
+def why_never(machine: VirtualMachine, *, memory: bool, quiesce: bool) -> str:
+    """Why no VM snapshot of the machine can hold this, neither of the running nor of the stopped one; empty when some can."""
+    abilities = machine.abilities
+    either: tuple[Ability, ...] = (abilities.disk_when_running, abilities.disk_when_stopped)
+    if memory or quiesce:
+        either = (abilities.memory if memory else abilities.quiesce,)
     return "" if any(ability.allowed for ability in either) else either[0].reason
 
 

@@ -131,6 +131,11 @@ def done(request: HttpRequest, said: str, back: str) -> HttpResponse:
     return redirect(back)
 
 
+def gone_to(request: HttpRequest, address: str) -> HttpResponse:
+    """The way on after a dialog of a page that does not renew itself: the open page goes there as a whole."""
+    return HttpResponseClientRedirect(address) if by_htmx(request) else redirect(address)
+
+
 def back_address(request: HttpRequest) -> str:
     """The page of ours that the person came from, as far as that is known; the list of machines otherwise."""
     came_from = request.headers.get("Referer", "")

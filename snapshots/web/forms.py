@@ -12,6 +12,7 @@ from snapshots.models import ImportRule
 from snapshots.reading.drift_report import CORRECTED, ELSEWHERE, LOST, VANISHED, DriftQuery
 from snapshots.reading.machine_import import ALL, NOBODY, ImportQuery
 from snapshots.reading.machine_list import DESCENDING, SORTS, MachineQuery
+from snapshots.reading.schedules import ACTIVE, PAUSED, WRONG, ScheduleQuery
 from snapshots.reading.usage_page import UsageQuery
 from snapshots.refusals import Refusal
 
@@ -21,11 +22,16 @@ class AnsweringForm(forms.Form):
 
     def take_refusal(self, refusal: Refusal) -> None:
         """Show why it was refused."""
-        fields = {name: texts for name, texts in refusal.extra.get("fields", {}).items() if name in self.fields}
+        told = {self.place_of(name): texts for name, texts in refusal.extra.get("fields", {}).items()}
+        fields = {name: texts for name, texts in told.items() if name in self.fields}
         for name, texts in fields.items():
             self.add_error(name, texts)
         if not fields:
             self.add_error(None, refusal.detail)
+
+    def place_of(self, name: str) -> str:
+        """The field of the form in which a service's value is entered."""
+        return name
 
 
 class NameForm(AnsweringForm):
@@ -246,6 +252,22 @@ class UsageForm(forms.Form):
         self.is_valid()
         values = self.cleaned_data
         return UsageQuery(values.get("account"), values.get("month"), values.get("machine"))
+
+
+class ScheduleFilterForm(forms.Form):
+    """Search and filter of the list of schedules, from the address. What makes no sense is passed over."""
+
+    STATES = (("", "All"), (ACTIVE, "Active"), (PAUSED, "Paused"), (WRONG, "Missed or failed last time"))
+
+    q = forms.CharField(required=False, max_length=255)
+    state = forms.ChoiceField(required=False, choices=STATES)
+    page = forms.IntegerField(required=False, min_value=1, max_value=1_000_000)
+
+    def asked(self) -> ScheduleQuery:
+        """The query that the address stands for."""
+        self.is_valid()
+        values = self.cleaned_data
+        return ScheduleQuery(values.get("q") or "", values.get("state") or "", values.get("page") or 1)
 
 
 class JobFilterForm(forms.Form):

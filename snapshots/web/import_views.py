@@ -9,7 +9,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
-from django_htmx.http import HttpResponseClientRedirect
 
 from hypervisors.models import Hypervisor
 from snapshots.access import visible_accounts, visible_hypervisors, visible_machines
@@ -20,7 +19,7 @@ from snapshots.reading.machine_page import machine_of
 from snapshots.refusals import Invalid, NotVisible, Refusal
 from snapshots.services import machine_import
 from snapshots.services.machine_import import Given, Preview, RuleValues
-from snapshots.web.answers import actor_of, by_htmx, dialog, for_root_admins, status_of, wanted_back
+from snapshots.web.answers import actor_of, by_htmx, dialog, for_root_admins, gone_to, status_of, wanted_back
 from snapshots.web.forms import NO_ACCOUNT, AssignForm, ImportFilterForm, RuleForm
 
 NAMES_SHOWN = 12
@@ -75,7 +74,7 @@ def assign_machine(request: HttpRequest, machine_uuid: UUID) -> HttpResponse:
             given = machine_import.assign_machines(actor_of(request), machines=[machine], account=account)
             if not given.left:
                 _say(request, given, account)
-                return _gone_to(request, _back(request))
+                return gone_to(request, _back(request))
             form.add_error(None, given.left[0][1])
             status = 409
     context = {
@@ -129,7 +128,7 @@ def delete_rule(request: HttpRequest, rule_uuid: UUID) -> HttpResponse:
     if request.method == "POST":
         machine_import.delete_rule(actor_of(request), rule=rule)
         messages.success(request, "The rule is deleted. The machines it gave away stay where they are.")
-        return _gone_to(request, reverse("import_rules"))
+        return gone_to(request, reverse("import_rules"))
     context = {
         "rule": rule,
         "title": "Delete an import rule",
@@ -201,7 +200,7 @@ def _kept(request: HttpRequest, rule: ImportRule | None, values: RuleValues) -> 
     else:
         machine_import.change_rule(actor, rule=rule, **values)
         messages.success(request, "The rule is changed. Machines it gave away before stay where they are.")
-    return _gone_to(request, reverse("import_rules"))
+    return gone_to(request, reverse("import_rules"))
 
 
 def _rule_values(request: HttpRequest, form: RuleForm) -> RuleValues:
@@ -281,8 +280,3 @@ def _machines(count: int) -> str:
 def _back(request: HttpRequest) -> str:
     """The import page with the filters as they were, as far as that is known."""
     return wanted_back(request, reverse("import_machines"))
-
-
-def _gone_to(request: HttpRequest, address: str) -> HttpResponse:
-    """The way on after a dialog: the open page goes there as a whole."""
-    return HttpResponseClientRedirect(address) if by_htmx(request) else redirect(address)

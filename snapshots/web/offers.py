@@ -22,7 +22,7 @@ BUSY_ID = "busy-words"
 class Offer:
     """One button. `why_not` is empty when it can be used; `effect` says what it does. `at_once`: it opens no dialog.
     `reason_id` is the id of the element on the page that holds `why_not`. `beyond` tells of a limit that this person may go
-    beyond by saying so."""
+    beyond by saying so. `about` names what it is done with, for those who hear the button alone."""
 
     key: str
     label: str
@@ -34,6 +34,7 @@ class Offer:
     danger: bool = False
     reason_id: str = ""
     beyond: str = ""
+    about: str = ""
 
     @property
     def says_why_itself(self) -> bool:
@@ -57,7 +58,11 @@ def explained(page: MachinePage, offered: Iterable[Offer]) -> tuple[list[Offer],
 
     What stands against everything on the machine is written once, at its top, and not repeated.
     """
-    common, common_id = common_reason(page)
+    return pointing_to_reasons(offered, *common_reason(page))
+
+
+def pointing_to_reasons(offered: Iterable[Offer], common: str, common_id: str) -> tuple[list[Offer], dict[str, str]]:
+    """The same, where `common` is written once already, in the element with this id (both empty: nothing is)."""
     ids = {common: common_id} if common else {}
     pointing = []
     for offer in offered:
@@ -123,7 +128,7 @@ def drift_offers(page: MachinePage) -> list[Offer]:
 
 def snapshot_offers(page: MachinePage, snapshot: VMSnapshot) -> list[Offer]:
     """Everything that can be done with one VM snapshot; what its being made elsewhere or lost asks for comes first."""
-    offers = [*_of_drift(page, snapshot), *_of_any(page, snapshot)]
+    offers = [*_of_drift(page, snapshot), *_of_its_schedule(page, snapshot), *_of_any(page, snapshot)]
     # What is not on the hypervisor any more cannot be reverted to or renamed, and acknowledging is deleting its entry.
     return [offer for offer in offers if offer.key not in ("revert", "rename", "delete")] if snapshot.lost else offers
 
@@ -161,6 +166,22 @@ def _of_drift(page: MachinePage, snapshot: VMSnapshot) -> list[Offer]:
             )
         ]
     return []
+
+
+def _of_its_schedule(page: MachinePage, snapshot: VMSnapshot) -> list[Offer]:
+    if snapshot.schedule is None or snapshot.lost:
+        return []
+    return [
+        Offer(
+            "keep",
+            "Keep for good",
+            "pin",
+            reverse("keep_snapshot", args=[snapshot.uuid]),
+            _reason(page, None),
+            f"Takes it out of the schedule “{snapshot.schedule.name}”, which does not delete it any more then.",
+            at_once=True,
+        )
+    ]
 
 
 def _of_any(page: MachinePage, snapshot: VMSnapshot) -> list[Offer]:

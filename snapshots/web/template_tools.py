@@ -10,8 +10,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from snapshots import schedule_times
 from snapshots.choices import JobAction
-from snapshots.models import Job
+from snapshots.models import Job, Schedule
 from snapshots.naming import size_in_words
 from snapshots.services.jobs import EVENT_NAMES
 from snapshots.usage_arithmetic import BILLION, HOUR
@@ -121,6 +122,9 @@ EVENT_VERBS = {
     "removed_elsewhere": "removed outside this product",
     "left_unadopted": "not adopted",
     "not_expired": "too old, and stays",
+    "kept": "taken out of its schedule, and stays",
+    "pruned": "its schedule need not keep it",
+    "not_pruned": "its schedule need not keep it, and it stays",
     "privileges_missing": "privileges are missing",
     "privileges_complete": "no privilege is missing",
     "insecure": "its certificate is not checked",
@@ -161,6 +165,13 @@ def iso(at: datetime) -> str:
 def words(at: datetime) -> str:
     """A time for people, as plain text."""
     return in_words(at)
+
+
+@register.filter
+def when(schedule: Schedule) -> str:
+    """When a schedule is due: "Every day at 02:30, Europe/Berlin"."""
+    told = schedule_times.in_words(schedule)
+    return told[:1].upper() + told[1:]
 
 
 @register.filter

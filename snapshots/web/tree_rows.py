@@ -15,7 +15,7 @@ from snapshots.web.tree_drawing import drawing
 @dataclass(frozen=True, slots=True)
 class TreeRow:
     """One row. `uuid` is None for "you are here" and for the start; `said` is what stands below the name, `mark` says
-    that it was made elsewhere, adopted, or lost."""
+    that it was made elsewhere, adopted, or lost; `scheduled`, that a schedule took it and will delete it."""
 
     uuid: UUID | None
     svg: SafeString
@@ -27,6 +27,7 @@ class TreeRow:
     mark: str
     current: bool
     selected: bool
+    scheduled: bool = False
 
 
 def tree_rows(page: MachinePage) -> list[TreeRow]:
@@ -53,6 +54,7 @@ def tree_rows(page: MachinePage) -> list[TreeRow]:
                 mark=_mark(snapshot),
                 current=snapshot.current,
                 selected=snapshot.pk == selected_pk,
+                scheduled=snapshot.schedule_id is not None,
             )
         )
     return made

@@ -248,6 +248,16 @@
   // A browser that goes back ticks the boxes again as they were.
   window.addEventListener("pageshow", setUpChoices);
 
+  // --- names that are suggested ---------------------------------------------------------------------------------------
+
+  // A choice may suggest a name, which stands in its form as long as nobody has typed another.
+  document.addEventListener("change", (event) => {
+    const { form, dataset } = event.target;
+    if (!dataset.suggests || !form) return;
+    const suggested = [...form.querySelectorAll("[data-suggests]")].map((choice) => choice.dataset.suggests);
+    if (suggested.includes(form.elements.name.value)) form.elements.name.value = dataset.suggests;
+  });
+
   // --- at the start -------------------------------------------------------------------------------------------------
 
   for (const button of document.querySelectorAll("[data-copies]")) button.hidden = !navigator.clipboard;
