@@ -89,7 +89,7 @@ def _wrong_contents(terms: Terms, machine: VirtualMachine) -> Iterable[tuple[str
 
 
 def why_never(machine: VirtualMachine, *, memory: bool, quiesce: bool) -> str:
-    """Why no VM snapshot of the machine can hold this, neither of the running nor of the stopped one; empty when some can."""
+    """Why no VM snapshot of the machine can hold this, whether it runs or not; empty when some can."""
     abilities = machine.abilities
     either: tuple[Ability, ...] = (abilities.disk_when_running, abilities.disk_when_stopped)
     if memory or quiesce:

@@ -14,7 +14,7 @@ from snapshots.services.schedule_rules import Terms
 from snapshots.web.forms import AnsweringForm, TakeForm
 
 # The fields that count beside those that always do.
-FIELDS_OF = {
+FIELDS_OF: dict[str, tuple[str, ...]] = {
     Frequency.HOURLY: ("every_hours", "minute"),
     Frequency.DAILY: ("time",),
     Frequency.WEEKLY: ("weekdays", "time"),
@@ -23,7 +23,7 @@ FIELDS_OF = {
 # Where the values of services are entered that have no field of their own.
 PLACES = {"hour": "time", "memory": "kind", "quiesce": "kind"}
 CONTINENTS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
-EXAMPLE = {
+EXAMPLE: dict[str, Any] = {
     "frequency": Frequency.DAILY.value,
     "every_hours": 6,
     "minute": 0,
@@ -72,7 +72,7 @@ class ScheduleForm(AnsweringForm):
 
     def clean(self) -> dict[str, Any]:
         """Forget what is wrong with fields of other frequencies."""
-        asked = FIELDS_OF.get(self.cleaned_data.get("frequency"), ())
+        asked = FIELDS_OF.get(self.cleaned_data.get("frequency", ""), ())
         for name in {name for names in FIELDS_OF.values() for name in names}.difference(asked):
             self.errors.pop(name, None)
         return self.cleaned_data
@@ -118,7 +118,7 @@ class ScheduleForm(AnsweringForm):
         }
         return (
             EXAMPLE
-            | {name: own[name] for name in FIELDS_OF[Frequency(schedule.frequency)]}
+            | {name: own[name] for name in FIELDS_OF[schedule.frequency]}
             | {
                 "name": schedule.name,
                 "frequency": schedule.frequency,

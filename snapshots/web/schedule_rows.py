@@ -21,8 +21,8 @@ class ScheduleRow:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleBoard:
-    """All schedules of a machine and the button that adds one. `common_reason` is what stands against everything, empty when
-    nothing does; `kept` is how many VM snapshots those that are not paused keep, of at most `most`."""
+    """All schedules of a machine and the button that adds one. `common_reason` is what stands against everything, empty
+    when nothing does; `kept` is how many VM snapshots those that are not paused keep, of at most `most`."""
 
     rows: list[ScheduleRow]
     add: Offer

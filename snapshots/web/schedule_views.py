@@ -1,5 +1,5 @@
-"""Schedules: the list of all, those of one machine, adding, editing, pausing and deleting one, and keeping a VM snapshot that
-one would delete."""
+"""Schedules: the list of all, those of one machine, adding, editing, pausing and deleting one, and keeping a VM snapshot
+that one would delete."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from hypervisors.capabilities import Ability
 from snapshots.access import looking_only
+from snapshots.choices import Frequency
 from snapshots.limit_levels import room_of
 from snapshots.models import Schedule, VirtualMachine
 from snapshots.reading.machine_page import MachinePage, machine_of, machine_page, page_of_snapshot
@@ -176,7 +177,7 @@ def _shown(
         "schedule": schedule,
         "form": form,
         "kinds": kinds,
-        "frequencies": [(value, label, names[value]) for value, label in form.fields["frequency"].choices],
+        "frequencies": [(value, label, names[value]) for value, label in Frequency.choices],
         "zones": offered_zones(),
         "keep_most": rules.KEEP_MOST,
         "name_length": rules.NAME_LENGTH,
