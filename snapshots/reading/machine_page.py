@@ -283,7 +283,7 @@ def _machines(person: Person) -> QuerySet[VirtualMachine]:
     )
 
 
-def _of_schedules(figure: Aggregate, kind: Field[Any, Any]) -> Subquery:
+def _of_schedules(figure: Aggregate, kind: "Field[Any, Any]") -> Subquery:
     """A figure of all schedules of the machine; nothing where it has none."""
     rows = Schedule.objects.filter(machine=OuterRef("pk")).order_by().values("machine")
     return Subquery(rows.annotate(figure=figure).values("figure"), output_field=kind)

@@ -125,15 +125,24 @@ def why_not_another(machine: VirtualMachine, others: Iterable[Schedule]) -> Limi
     )
 
 
+def kept_by(schedules: Iterable[Schedule]) -> int:
+    """How many VM snapshots those of them keep that are not paused."""
+    return sum(schedule.keep for schedule in schedules if schedule.enabled)
+
+
+def most_to_keep(others: Iterable[Schedule], most: int) -> int | None:
+    """How many a schedule can keep beside these, on a machine that may have `most` VM snapshots; None: as many as it likes.
+    One more has to fit in: the oldest goes only once the next is there."""
+    return None if most == UNLIMITED else max(most - 1 - kept_by(others), 0)
+
+
 def why_not_keep(machine: VirtualMachine, others: Iterable[Schedule], keep: int, most: int) -> LimitExceeded | None:
     """Whether so many can be kept beside what the machine's other schedules that are not paused keep, when the machine may
-    have `most` VM snapshots. One more has to fit in: the oldest goes only once the next is there."""
-    if most == UNLIMITED:
+    have `most` VM snapshots."""
+    left = most_to_keep(others, most)
+    if left is None or keep <= left:
         return None
-    kept = sum(schedule.keep for schedule in others if schedule.enabled)
-    if kept + keep < most:
-        return None
-    left = max(most - 1 - kept, 0)
+    kept = kept_by(others)
     beside = f", and its other schedules keep {kept}" if kept else ""
     way_out = (
         f"Keep at most {left} here, or ask an admin for a higher limit."

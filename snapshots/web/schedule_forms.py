@@ -129,10 +129,15 @@ class ScheduleForm(AnsweringForm):
         )
 
     @staticmethod
-    def values_of_new(suggested: dict[str, str], kind: str) -> dict[str, Any]:
-        """What it proposes for a new one: `suggested` are names by frequency, `kind` what it is to hold."""
-        zone = {"time_zone": settings.TIME_ZONE}
-        return EXAMPLE | zone | {"name": suggested[EXAMPLE["frequency"]], "kind": kind}
+    def values_of_new(suggested: dict[str, str], kind: str, left: int | None) -> dict[str, Any]:
+        """What it proposes for a new one: `suggested` are names by frequency, `kind` what it is to hold, `left` how many it
+        can keep (None: as many as it likes)."""
+        return EXAMPLE | {
+            "name": suggested[EXAMPLE["frequency"]],
+            "time_zone": settings.TIME_ZONE,
+            "kind": kind,
+            "keep": EXAMPLE["keep"] if left is None else max(min(EXAMPLE["keep"], left), 1),
+        }
 
 
 def suggested_names(schedules: list[Schedule]) -> dict[str, str]:

@@ -49,7 +49,7 @@ def schedule_board(
         offered += _offers(schedule, why_not(None), why_not(refusal))
     (add, *of_rows), _ = pointing_to_reasons(offered, common, COMMON_REASON_ID if common else "")
     rows = [ScheduleRow(schedule, of_rows[3 * place : 3 * place + 3]) for place, schedule in enumerate(schedules)]
-    return ScheduleBoard(rows, add, common, sum(row.keep for row in schedules if row.enabled), most)
+    return ScheduleBoard(rows, add, common, rules.kept_by(schedules), most)
 
 
 def why_not_change(schedule: Schedule, *, may_operate: bool) -> str:

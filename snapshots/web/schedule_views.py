@@ -69,7 +69,7 @@ def machine_schedules(request: HttpRequest, machine_uuid: UUID) -> HttpResponse:
 def add_schedule(request: HttpRequest, machine_uuid: UUID) -> HttpResponse:
     """A new schedule of a machine."""
     page = machine_page(request.user, machine_uuid)
-    return _schedule_dialog(request, page, None, schedules_of(page.machine))
+    return _schedule_dialog(request, page, None)
 
 
 @signed_in
@@ -77,7 +77,7 @@ def add_schedule(request: HttpRequest, machine_uuid: UUID) -> HttpResponse:
 def change_schedule(request: HttpRequest, schedule_uuid: UUID) -> HttpResponse:
     """Another rhythm, content or number for a schedule."""
     schedule = schedule_of(request.user, schedule_uuid)
-    return _schedule_dialog(request, machine_page(request.user, schedule.machine.uuid), schedule, [])
+    return _schedule_dialog(request, machine_page(request.user, schedule.machine.uuid), schedule)
 
 
 @signed_in
@@ -127,10 +127,9 @@ def keep_snapshot(request: HttpRequest, snapshot_uuid: UUID) -> HttpResponse:
     return done(request, f"“{snapshot.name}” stays for good: no schedule deletes it.", wanted_back(request, back))
 
 
-def _schedule_dialog(
-    request: HttpRequest, page: MachinePage, schedule: Schedule | None, others: list[Schedule]
-) -> HttpResponse:
-    """`others` are those whose names a new one cannot have."""
+def _schedule_dialog(request: HttpRequest, page: MachinePage, schedule: Schedule | None) -> HttpResponse:
+    others = [other for other in schedules_of(page.machine) if other != schedule]
+    left = rules.most_to_keep(others, page.room.per_machine.value)
     kinds, names, status = _kinds(page.machine), suggested_names(others), 200
     if request.method == "POST":
         form, status = ScheduleForm(request.POST), 422
@@ -149,19 +148,19 @@ def _schedule_dialog(
     else:
         possible = sorted((kind for kind in kinds if not kind.why_not), key=lambda kind: bool(kind.only))
         natural = possible[0].value if possible else ""
-        form = ScheduleForm(initial=ScheduleForm.values_of_new(names, natural))
-    return dialog(request, "schedules/schedule.html", _shown(page, schedule, others, form, kinds, names), status)
+        form = ScheduleForm(initial=ScheduleForm.values_of_new(names, natural, left))
+    context = _shown(page, schedule, others) | {
+        "form": form,
+        "kinds": kinds,
+        "frequencies": [(value, label, names[value]) for value, label in Frequency.choices],
+        "left": left,
+        "beside": rules.kept_by(others),
+    }
+    return dialog(request, "schedules/schedule.html", context, status)
 
 
-def _shown(
-    page: MachinePage,
-    schedule: Schedule | None,
-    others: list[Schedule],
-    form: ScheduleForm,
-    kinds: list["Kind"],
-    names: dict[str, str],
-) -> dict[str, Any]:
-    """What the dialog shows."""
+def _shown(page: MachinePage, schedule: Schedule | None, others: list[Schedule]) -> dict[str, Any]:
+    """What the dialog shows beside the form."""
     if schedule is None:
         refusal = rules.why_not_schedule(page.machine) or rules.why_not_another(page.machine, others)
         why_not = reason(refusal) if page.may_operate else looking_only(page.machine).detail
@@ -175,9 +174,6 @@ def _shown(
     return {
         "page": page,
         "schedule": schedule,
-        "form": form,
-        "kinds": kinds,
-        "frequencies": [(value, label, names[value]) for value, label in Frequency.choices],
         "zones": offered_zones(),
         "keep_most": rules.KEEP_MOST,
         "name_length": rules.NAME_LENGTH,
