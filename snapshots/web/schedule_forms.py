@@ -63,7 +63,7 @@ class ScheduleForm(AnsweringForm):
         input_formats=["%H:%M", "%H:%M:%S"],
         error_messages={"required": "Give a time, like 02:30.", "invalid": "Give a time, like 02:30."},
     )
-    time_zone = forms.CharField(required=False)
+    time_zone = forms.CharField(error_messages={"required": "Choose a time zone."})
     kind = forms.ChoiceField(
         choices=TakeForm.KINDS,
         error_messages={"required": "Choose what to keep.", "invalid_choice": "Choose what to keep."},
