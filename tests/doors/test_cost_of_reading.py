@@ -11,7 +11,7 @@ from snapshots.api.urls import version_1
 from snapshots.models import ApiToken, VMSnapshot
 from snapshots.services import machine_actions, machine_import, snapshot_actions, tenancy
 from snapshots.web.urls import urlpatterns
-from tests.builders import Cloud, People, acting, run
+from tests.builders import Cloud, People, acting, run, schedule
 from tests.doors.api_client import Caller
 from tests.doors.browser_client import Browser
 
@@ -21,7 +21,8 @@ PAGES = {
     "stop_machine": 9, "attach_volume": 10, "detach_volume": 10, "snapshot": 9, "revert_snapshot": 12,
     "rename_snapshot": 9, "delete_snapshot": 9, "delete_snapshot_tree": 9, "delete_all_snapshots": 9, "job_list": 4,
     "job": 6, "account": 5, "capacity": 17, "pool_capacity": 15, "account_capacity": 14, "machine_capacity": 7,
-    "usage": 9, "usage_csv": 5,
+    "usage": 9, "usage_csv": 5, "schedule_list": 5, "machine_schedules": 6, "add_schedule": 13, "change_schedule": 14,
+    "delete_schedule": 5,
 }  # fmt: skip
 # Where machines with many VM snapshots are listed: without one, and with some.
 PAGES_ON_MANY = {
@@ -45,7 +46,7 @@ PAGES_OF_ROOT = {
 NOT_LOOKED_AT = {
     "start_machine", "sync_machine", "cancel_job", "make_token", "revoke_token", "choose_theme", "sign_in", "sign_out",
     "assign_machines", "apply_import_rules", "move_import_rule", "sync_everything", "consolidate_machine",
-    "adopt_machine", "adopt_snapshot", "acknowledge_snapshot",
+    "adopt_machine", "adopt_snapshot", "acknowledge_snapshot", "keep_snapshot", "pause_schedule", "resume_schedule",
 }  # fmt: skip
 ACTIONS_OF_REST = {
     "machine_start", "machine_stop", "machine_sync", "snapshot_revert", "job_cancel",
@@ -71,6 +72,8 @@ def grown(people: People, size: int) -> tuple[Cloud, dict[str, object]]:
     for number in range(size):
         Cloud((Machine(f"nobody's {number}", resource_pool="pool", tags=("tag",)),))
         rule = machine_import.add_rule(SYSTEM, account=people.acme, name_pattern=f"*{number}")
+    for number in range(size):
+        nightly = schedule(machine, name=f"schedule {number}", keep=1)
     volume = machine.volumes.select_related("pool").get(target="vda")
     assert volume.pool is not None
     ids = {
@@ -83,6 +86,7 @@ def grown(people: People, size: int) -> tuple[Cloud, dict[str, object]]:
         "account": people.acme.uuid,
         "domain": people.engineering.uuid,
         "rule": rule.uuid,
+        "schedule": nightly.uuid,
         "token": ApiToken.objects.get(user=people.alice, name="token 0").uuid,
     }
     return cloud, ids

@@ -7,13 +7,17 @@ from urllib.parse import urlsplit
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.staticfiles.finders import find
+from django.utils import timezone
 
-from snapshots.models import Job, VirtualMachine, VMSnapshot
+from snapshots.access import SYSTEM
+from snapshots.models import Job, Schedule, VirtualMachine, VMSnapshot
 from snapshots.services.machine_actions import request_start
 from snapshots.services.machine_import import add_rule
+from snapshots.services.scheduled_snapshots import take_due_snapshots
+from snapshots.services.schedules import pause_schedule
 from snapshots.services.snapshot_actions import request_revert
 from snapshots.tasks import sample_capacity
-from tests.builders import Cloud, People, acting, run, take
+from tests.builders import Cloud, People, acting, run, schedule, take
 from tests.doors.browser_client import Browser, Page, machine_page, of_snapshot
 
 
@@ -27,6 +31,7 @@ def pages(people: People, cloud: Cloud, web: VirtualMachine, db_machine: Virtual
     take(web, "third", people.alice)
     run(request_revert(acting(people.alice), snapshot=middle))
     request_start(acting(people.alice), machine=db_machine)
+    nightly, paused = schedules_of_all_kinds(web)
     volume = web.volumes.first()
     assert volume is not None
     assert volume.pool is not None
@@ -51,6 +56,10 @@ def pages(people: People, cloud: Cloud, web: VirtualMachine, db_machine: Virtual
         f"/capacity/accounts/{people.acme.uuid}/?range=day",
         f"/capacity/machines/{web.uuid}/",
         "/capacity/stale/",
+        "/schedules/",
+        "/schedules/?q=nothing",
+        f"{machine_page(web)}schedules/",
+        f"{machine_page(db_machine)}schedules/",
         "/no/such/page/",
     ]
     dialogs = [
@@ -58,12 +67,19 @@ def pages(people: People, cloud: Cloud, web: VirtualMachine, db_machine: Virtual
         f"{machine_page(web)}stop/",
         f"{machine_page(web)}attach/",
         f"{machine_page(web)}delete-all/",
+        f"{machine_page(web)}schedules/add/",
+        f"/schedules/{nightly.uuid}/",
+        f"/schedules/{paused.uuid}/delete/",
         f"/volumes/{volume.uuid}/detach/",
         *(of_snapshot(middle, name) for name in ("revert", "rename", "delete", "delete-with-descendants")),
     ]
     made = {path: alice.get(path) for path in whole + dialogs}
     made |= {f"part of {path}": alice.get(path, script=True) for path in dialogs}
     made[f"part of {machine_page(web)}"] = alice.get(f"{machine_page(web)}pulse/?stamp=old", script=True)
+    wrong = {"name": "<b>first</b>", "frequency": "weekly", "kind": "quiesce", "keep": "9" * 30}
+    made["schedule refused"] = alice.post(f"{machine_page(web)}schedules/add/", wrong)
+    made["part of schedule refused"] = alice.post(f"/schedules/{nightly.uuid}/", wrong, script=True)
+    made["schedules as a reader"] = Browser(people.bob).get(f"{machine_page(web)}schedules/")
     made["refused"] = alice.post(f"{machine_page(db_machine)}start/")
     made["part of refused"] = alice.post(f"{machine_page(db_machine)}start/", script=True)
     made["/sign-in/"] = nobody.get("/sign-in/")
@@ -77,6 +93,18 @@ def pages(people: People, cloud: Cloud, web: VirtualMachine, db_machine: Virtual
     made["token"] = alice.post("/account/tokens/", {"name": "n", "scope": "read", "days": "1"})
     made["lost mark"] = Page(alice.client.post("/account/tokens/", {}))
     return made
+
+
+def schedules_of_all_kinds(web: VirtualMachine) -> tuple[Schedule, Schedule]:
+    """One that has taken a VM snapshot, one that missed its last time, and one that is paused and has no room to go on: the
+    first and the last of them."""
+    nightly, missed, paused = (schedule(web, name=f"<b>first</b> {n}", keep=1) for n in range(3))
+    Schedule.objects.filter(pk=nightly.pk).update(next_at=timezone.now())
+    run(take_due_snapshots()[0])
+    Schedule.objects.filter(pk=missed.pk).update(missed="<b>first</b>", last_due_at=timezone.now())
+    pause_schedule(SYSTEM, schedule=paused)
+    schedule(web, name="all the rest", keep=7)
+    return nightly, paused
 
 
 def make_drift(cloud: Cloud, web: VirtualMachine, db_machine: VirtualMachine, people: People) -> None:

@@ -3,11 +3,11 @@
 import pytest
 from django.urls import URLPattern
 
-from snapshots.models import ImportRule, Job, StoragePool, VirtualMachine, VMSnapshot
+from snapshots.models import ImportRule, Job, Schedule, StoragePool, VirtualMachine, VMSnapshot
 from snapshots.services.machine_actions import request_start
 from snapshots.services.machine_import import add_rule
 from snapshots.web.urls import urlpatterns
-from tests.builders import Cloud, People, acting, take
+from tests.builders import Cloud, People, acting, schedule, take
 from tests.doors.browser_client import Browser
 
 # The addresses about one thing: their names, whether they can be read, and whether they change something.
@@ -21,6 +21,9 @@ READ_AND_CHANGE = (
     "delete_snapshot",
     "delete_snapshot_tree",
     "delete_all_snapshots",
+    "add_schedule",
+    "change_schedule",
+    "delete_schedule",
 )
 READ_ONLY = (
     "machine",
@@ -30,6 +33,7 @@ READ_ONLY = (
     "job",
     "account_capacity",
     "machine_capacity",
+    "machine_schedules",
 )
 CHANGE_ONLY = (
     "start_machine",
@@ -39,12 +43,16 @@ CHANGE_ONLY = (
     "adopt_machine",
     "adopt_snapshot",
     "acknowledge_snapshot",
+    "keep_snapshot",
+    "pause_schedule",
+    "resume_schedule",
 )
 # Of a thing that others have a part in too: each sees their own part.
 SHARED = ("pool_capacity",)
 LISTS = (
     "machine_list",
     "job_list",
+    "schedule_list",
     "usage",
     "usage_csv",
     "account",
@@ -79,6 +87,7 @@ def addresses(people: People, web: VirtualMachine, db_machine: VirtualMachine) -
         "volume_uuid": volume.uuid,
         "pool_uuid": StoragePool.objects.get(volumes=volume).uuid,
         "account_uuid": people.acme.uuid,
+        "schedule_uuid": schedule(web, people.alice, name="first schedule").uuid,
         "rule_uuid": add_rule(acting(people.root), account=people.acme, name_pattern="un*").uuid,
     }
     made = {}
@@ -88,6 +97,12 @@ def addresses(people: People, web: VirtualMachine, db_machine: VirtualMachine) -
             path = path.replace(f"<uuid:{name}>", str(value))
         made[str(pattern.name)] = path
     return made
+
+
+def counted() -> tuple[int, ...]:
+    """How much there is of what the addresses change."""
+    active = Schedule.objects.filter(enabled=True)
+    return Job.objects.count(), VMSnapshot.objects.count(), Schedule.objects.count(), active.count()
 
 
 def test_every_address_is_in_one_of_the_lists_of_this_file() -> None:
@@ -119,7 +134,7 @@ def test_a_part_of_a_page_asked_for_after_signing_out_leads_the_whole_page_to_th
 @pytest.mark.parametrize("who", ["charlie", "nora"])
 def test_for_strangers_nothing_of_another_account_exists(people: People, addresses: dict[str, str], who: str) -> None:
     stranger = Browser(getattr(people, who))
-    before = (Job.objects.count(), VMSnapshot.objects.count())
+    before = counted()
     for name in READ_AND_CHANGE + READ_ONLY:
         page = stranger.get(addresses[name])
         if name == "machine_pulse":
@@ -131,7 +146,7 @@ def test_for_strangers_nothing_of_another_account_exists(people: People, address
     for name in READ_AND_CHANGE + CHANGE_ONLY:
         page = stranger.post(addresses[name], {"name": "x", "kind": "disk", "way": "force"})
         assert page.status == 404, name
-    assert (Job.objects.count(), VMSnapshot.objects.count()) == before
+    assert counted() == before
 
 
 @pytest.mark.parametrize("who", ["alice", "bob", "charlie", "dora", "nora"])
@@ -186,7 +201,7 @@ def test_what_is_unknown_looks_the_same_as_what_is_forbidden(people: People, add
 
 def test_a_reader_may_look_but_not_act(people: People, addresses: dict[str, str]) -> None:
     bob = Browser(people.bob)
-    before = (Job.objects.count(), VMSnapshot.objects.count())
+    before = counted()
     for name in READ_ONLY:
         assert bob.get(addresses[name]).status in (200, 302), name
     for name in READ_AND_CHANGE:
@@ -195,7 +210,7 @@ def test_a_reader_may_look_but_not_act(people: People, addresses: dict[str, str]
     for name in set(CHANGE_ONLY) - {"sync_machine"}:
         page = bob.post(addresses[name])
         assert page.status == 403, name
-    assert (Job.objects.count(), VMSnapshot.objects.count()) == before
+    assert counted() == before
 
 
 def test_a_reader_may_have_a_machine_read_again(people: People, addresses: dict[str, str]) -> None:
