@@ -31,6 +31,8 @@ def addresses(product) -> dict[str, str]:
         "account capacity": f"/capacity/accounts/{account}/?range=day",
         "machine growth": f"/capacity/machines/{found}/",
         "stale": "/capacity/stale/",
+        "schedules": "/schedules/",
+        "machine's schedules": f"/machines/{found}/schedules/",
     }
 
 
