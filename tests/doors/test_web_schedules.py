@@ -33,7 +33,7 @@ def test_a_schedule_says_when_what_how_many_and_when_next(people: People, web: V
     said = line(page, nightly)
     assert "Every Monday and Friday at 02:30, Europe/Berlin" in said
     assert "disks and memory" in said
-    assert "the newest 3 has none now" in said
+    assert "the newest 3 (none now)" in said
     assert "not due yet" in said
     (time,) = page.find("//main//li//time")
     assert time.get("datetime") == nightly.next_at.isoformat(timespec="seconds")
@@ -49,7 +49,7 @@ def test_what_became_of_the_last_time_is_told_with_its_job(people: People, web: 
     run(job)
     page = browser.get(page_of(web))
     assert "Last time Done" in line(page, nightly)
-    assert "has 1 now" in line(page, nightly)
+    assert "(1 now)" in line(page, nightly)
     assert page.find(f'//li//a[@href="/jobs/{job.uuid}/"]')
     cloud.world.refuse("create_snapshot", OutOfSpace)
     due_now(nightly)
