@@ -63,8 +63,10 @@ def _add(page: Page, picture) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
     expect(name).to_have_value("Weekly")
-    for field, shown in (("Days of the week", True), ("Day of the month", False), ("Minutes past", False)):
-        expect(dialog.get_by_text(field)).to_be_visible(visible=shown)
+    expect(dialog.get_by_role("checkbox", name="Sunday")).to_be_checked()
+    expect(dialog.get_by_label("Time of day")).to_be_visible()
+    for other in ("Day of the month", "How many hours apart", "Minutes past the hour"):
+        expect(dialog.get_by_label(other)).to_be_hidden()
     picture(page, "weekly")
     assert axe_finds(page) == []
     page.keyboard.press("Shift+Tab")
@@ -72,7 +74,7 @@ def _add(page: Page, picture) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowLeft")
     expect(dialog.get_by_role("radio", name="Daily")).to_be_checked()
-    expect(dialog.get_by_text("Days of the week")).to_be_hidden()
+    expect(dialog.get_by_role("checkbox", name="Sunday")).to_have_count(0)
     expect(name).to_have_value("Nightly")
     # Not now, whenever this runs.
     dialog.get_by_label("Time of day").fill(f"{datetime.now(UTC) + HALF_A_DAY:%H:%M}")
