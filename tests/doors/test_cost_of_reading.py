@@ -11,7 +11,7 @@ from snapshots.api.urls import version_1
 from snapshots.models import ApiToken, VMSnapshot
 from snapshots.services import machine_actions, machine_import, snapshot_actions, tenancy
 from snapshots.web.urls import urlpatterns
-from tests.builders import Cloud, People, acting, run
+from tests.builders import Cloud, People, acting, run, schedule
 from tests.doors.api_client import Caller
 from tests.doors.browser_client import Browser
 
@@ -32,7 +32,7 @@ REST = {
     "machines": 3, "machine": 3, "machine_snapshots": 6, "machine_tree": 5, "snapshots": 5, "snapshot": 5, "jobs": 3,
     "job": 3, "events": 3, "volumes": 3, "volume": 3, "hypervisors": 3, "hypervisor": 3, "pools": 7, "pool": 7,
     "accounts": 3, "account": 3, "domains": 3, "domain": 3, "tokens": 3, "token": 3, "usage_records": 3, "limits": 4,
-    "pool_capacity": 9,
+    "pool_capacity": 9, "machine_schedules": 5, "schedules": 4, "schedule": 4,
 }  # fmt: skip
 
 # Pages that only root admins have, read by one.
@@ -49,7 +49,7 @@ NOT_LOOKED_AT = {
 }  # fmt: skip
 ACTIONS_OF_REST = {
     "machine_start", "machine_stop", "machine_sync", "snapshot_revert", "job_cancel",
-    "machine_consolidate", "snapshot_adopt", "snapshot_acknowledge", "volume_attach", "volume_detach",
+    "machine_consolidate", "snapshot_adopt", "snapshot_acknowledge", "snapshot_keep", "volume_attach", "volume_detach",
     "hypervisor_sync", "nothing",
 }  # fmt: skip
 
@@ -65,6 +65,7 @@ def grown(people: People, size: int) -> tuple[Cloud, dict[str, object]]:
         tenancy.assign_machine(SYSTEM, machine=machine, account=people.acme)
         run(machine_actions.request_sync(acting(people.alice), machine=machine))
         tenancy.create_token(SYSTEM, user=people.alice, name=f"token {number}")
+        plan = schedule(machine, people.alice)
     machine = cloud.machine("m0")
     snapshot = VMSnapshot.objects.get(machine=machine, name="s0")
     job = snapshot_actions.request_rename(acting(people.alice), snapshot=snapshot, name="s", description="")
@@ -83,6 +84,7 @@ def grown(people: People, size: int) -> tuple[Cloud, dict[str, object]]:
         "account": people.acme.uuid,
         "domain": people.engineering.uuid,
         "rule": rule.uuid,
+        "schedule": plan.uuid,
         "token": ApiToken.objects.get(user=people.alice, name="token 0").uuid,
     }
     return cloud, ids
