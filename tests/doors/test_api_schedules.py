@@ -177,7 +177,7 @@ def test_keeping_more_than_fits_is_refused_at_its_field(web: VirtualMachine, peo
 
 
 def test_a_machine_that_is_gone_has_no_new_ones(web: VirtualMachine, people: People, cloud: Cloud) -> None:
-    cloud.world.remove_machine(web.native_id)
+    cloud.world.undefine(web.native_id)
     cloud.sync()
     problem(Caller(people.alice).post(of(web), NIGHTLY), 409, "invalid_state")
 
