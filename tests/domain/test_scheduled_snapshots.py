@@ -375,6 +375,24 @@ def test_nothing_is_left_when_the_machine_goes_with_its_schedules(web):
         assert take_due_snapshots() == []
 
 
+def test_a_pass_that_dies_before_it_is_done_has_done_nothing_and_the_next_takes_it(web, monkeypatch):
+    class Killed(BaseException):
+        """The process ends here."""
+
+    def die(*_, **__):
+        raise Killed
+
+    nightly = schedule(web)
+    with clock(FIRST):
+        with monkeypatch.context() as dying:
+            dying.setattr(scheduled_snapshots, "_put_forward", die)
+            with pytest.raises(Killed):
+                take_due_snapshots()
+        nightly.refresh_from_db()
+        assert (Job.objects.filter(machine=web, action="create_snapshot").exists(), nightly.next_at) == (False, FIRST)
+        assert run(take_due_snapshots()[0]).state == "succeeded"
+
+
 def test_the_ticks_do_both(web):
     schedule(web, keep=1)
     for night in range(2):
