@@ -299,6 +299,22 @@ def test_two_that_are_due_at_once_are_taken_one_after_the_other(web):
     assert len(names(web)) == 2
 
 
+def test_a_pass_looks_after_so_many_and_machines_that_are_busy_keep_none_of_the_others_waiting(
+    web, db_machine, monkeypatch
+):
+    monkeypatch.setattr(scheduled_snapshots, "AT_ONCE", 1)
+    for machine in (web, db_machine):
+        schedule(machine, keep=1)
+    with clock(FIRST):
+        stopping = request_stop(acting(None), machine=web, force=True)
+        assert [run(job).machine_name for job in take_due_snapshots()] == ["db"]
+        run(stopping)
+        assert [run(job).machine_name for job in take_due_snapshots()] == ["web"]
+    with clock(FIRST + DAY):
+        assert [len([run(job) for job in take_due_snapshots()]) for _ in range(3)] == [1, 1, 0]
+        assert [len([run(job) for job in prune_scheduled_snapshots()]) for _ in range(3)] == [1, 1, 0]
+
+
 def test_a_machine_that_is_missing_or_nobodys_or_whose_endpoint_is_off_is_missed(people, web, db_machine, cloud):
     missing, nobodys = schedule(web), schedule(db_machine)
     cloud.world.undefine(web.native_id)
