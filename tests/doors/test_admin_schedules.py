@@ -5,6 +5,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from lxml import html
 
 from snapshots.access import SYSTEM
@@ -45,6 +46,19 @@ def test_the_list_says_when_and_how_many_are_there(root: Client, nightly: Schedu
         for name in ("machine", "account", "when", "keep", "kept")
     }
     assert row == {"machine": "web", "account": "acme", "when": "every day at 02:30, UTC", "keep": "3", "kept": "1"}
+
+
+def test_the_list_tells_that_one_was_missed_and_the_schedules_page_why(root: Client, nightly: Schedule) -> None:
+    def last_time() -> str:
+        return str(html.fromstring(root.get(reverse(LIST)).content).find_class("field-last_time")[0].text_content())
+
+    assert last_time() == "none yet"
+    Schedule.objects.update(last_due_at=timezone.now())
+    assert last_time() == "not missed"
+    Schedule.objects.update(missed="The machine was busy.")
+    assert last_time() == "missed"
+    page = root.get(reverse("admin:snapshots_schedule_change", args=[nightly.pk]))
+    assert "The machine was busy." in page.content.decode()
 
 
 def test_schedules_are_filtered_and_searched(
