@@ -39,7 +39,7 @@ class ScheduleAdmin(ActingAdmin):
     """The schedules of all machines."""
 
     may_delete = True
-    list_display = ("name", "machine", "account", "when", "keep", "kept", "enabled", "last_time", "next_at")
+    list_display = ("name", "machine", "account", "when", "kept", "enabled", "last_time", "next_at")
     list_filter = ("frequency", "enabled", LastTime, "machine__hypervisor", "machine__account__domain")
     list_select_related = ("machine__account",)
     search_fields = ("name", "machine__name", "machine__account__name", "created_by__username", "uuid")
@@ -50,7 +50,6 @@ class ScheduleAdmin(ActingAdmin):
         "when",
         "memory",
         "quiesce",
-        "keep",
         "kept",
         "enabled",
         "next_at",
@@ -84,11 +83,11 @@ class ScheduleAdmin(ActingAdmin):
         # The whole reason stands on the schedule's own page: a column of sentences would push all else away.
         return "missed" if schedule.missed else "not missed"
 
-    @admin.display(description="kept now")
-    def kept(self, schedule: Any) -> int:
+    @admin.display(description="kept", ordering="keep")
+    def kept(self, schedule: Any) -> str:
         if not hasattr(schedule, "kept"):
             add_kept([schedule])
-        return int(schedule.kept)
+        return f"{schedule.kept} of {schedule.keep}"
 
     def remove(self, actor: Actor, row: Schedule) -> None:
         schedules.delete_schedule(actor, schedule=row)
