@@ -12,18 +12,10 @@ from snapshots.access import SYSTEM
 from snapshots.choices import LimitKind
 from snapshots.models import Event, Schedule, VirtualMachine, VMSnapshot
 from snapshots.services import schedules
-from snapshots.services.snapshot_actions import request_create
-from tests.builders import PASSWORD, Cloud, People, limit, run, schedule
+from tests.builders import PASSWORD, Cloud, People, limit, schedule, taken_by
 from tests.doors.admin_forms import act, add, change, delete, last_event, messages
 
 LIST = "admin:snapshots_schedule_changelist"
-
-
-def taken(by: Schedule) -> VMSnapshot:
-    """A VM snapshot that the schedule took."""
-    job = run(request_create(SYSTEM, machine=by.machine, name=f"of {by.name}", schedule=by))
-    found: VMSnapshot = VMSnapshot.objects.get(uuid=job.snapshot_uuid)
-    return found
 
 
 def listed(root: Client, **query: object) -> list[str]:
@@ -33,13 +25,8 @@ def listed(root: Client, **query: object) -> list[str]:
     return [cell.text_content() for cell in html.fromstring(answer.content).find_class("field-name")]
 
 
-@pytest.fixture
-def nightly(web: VirtualMachine, people: People) -> Schedule:
-    return schedule(web, people.alice)
-
-
 def test_the_list_says_when_and_how_many_are_there(root: Client, nightly: Schedule) -> None:
-    taken(nightly)
+    taken_by(nightly, "one")
     page = html.fromstring(root.get(reverse(LIST)).content)
     row = {name: page.find_class(f"field-{name}")[0].text_content() for name in ("machine", "account", "when", "kept")}
     assert row == {"machine": "web", "account": "acme", "when": "every day at 02:30, UTC", "kept": "1 of 3"}
@@ -84,7 +71,7 @@ def test_the_list_costs_the_same_however_long_it_is(
     root: Client, web: VirtualMachine, people: People, count: int
 ) -> None:
     for number in range(count):
-        taken(schedule(web, people.alice, name=f"s{number}", keep=1))
+        taken_by(schedule(web, people.alice, name=f"s{number}", keep=1), f"n{number}")
     root.get(reverse(LIST))
     with CaptureQueriesContext(connection) as captured:
         assert len(listed(root)) == count
@@ -109,7 +96,7 @@ def test_chosen_ones_are_paused_and_resumed(root: Client, web: VirtualMachine, p
 
 def test_deleting_leaves_what_they_took(root: Client, web: VirtualMachine, people: People) -> None:
     rows = [schedule(web, people.alice, name=name) for name in ("a", "b", "c")]
-    snapshots = [taken(row) for row in rows]
+    snapshots = [taken_by(row, f"of {row.name}") for row in rows]
     assert messages(act(root, "delete_them", rows[:2])) == "Deleted: 2."
     assert "was deleted successfully" in messages(delete(root, rows[2]))
     assert not Schedule.objects.exists()
@@ -125,7 +112,7 @@ def test_nothing_is_changed_or_made_by_a_form(root: Client, web: VirtualMachine,
 
 
 def test_a_vm_snapshot_leads_to_its_schedule(root: Client, nightly: Schedule) -> None:
-    text = root.get(reverse("admin:snapshots_vmsnapshot_change", args=[taken(nightly).pk])).content.decode()
+    text = root.get(reverse("admin:snapshots_vmsnapshot_change", args=[taken_by(nightly, "one").pk])).content.decode()
     assert reverse("admin:snapshots_schedule_change", args=[nightly.pk]) in text
 
 

@@ -5,15 +5,12 @@ import uuid
 from typing import Any
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
 
 from snapshots.access import SYSTEM
 from snapshots.choices import LimitKind, TokenScope
 from snapshots.models import Event, Schedule, VirtualMachine, VMSnapshot
 from snapshots.services import schedules, tenancy
-from snapshots.services.snapshot_actions import request_create
-from tests.builders import Cloud, People, acting, limit, run, schedule
+from tests.builders import Cloud, People, acting, limit, taken_by
 from tests.doors.api_client import Caller, problem
 
 NIGHTLY = {"name": "nightly", "frequency": "daily", "hour": 2, "minute": 30, "time_zone": "Europe/Berlin", "keep": 3}
@@ -25,19 +22,6 @@ def of(machine: VirtualMachine) -> str:
 
 def at(row: Schedule) -> str:
     return f"schedules/{row.uuid}/"
-
-
-def taken(by: Schedule, name: str) -> VMSnapshot:
-    """A VM snapshot that the schedule took."""
-    job = run(request_create(SYSTEM, machine=by.machine, name=name, schedule=by))
-    found: VMSnapshot = VMSnapshot.objects.get(uuid=job.snapshot_uuid)
-    return found
-
-
-@pytest.fixture
-def nightly(web: VirtualMachine, people: People) -> Schedule:
-    """Alice's schedule of `web`: every night at half past two UTC, three are kept."""
-    return schedule(web, people.alice)
 
 
 # Making
@@ -236,8 +220,15 @@ def test_a_change_has_to_say_something(people: People, nightly: Schedule) -> Non
     assert list(problem(Caller(people.alice).patch(at(nightly), {}), 400, "invalid")["fields"]) == ["body"]
 
 
+def test_of_two_who_change_different_terms_each_gets_theirs(people: People, nightly: Schedule) -> None:
+    schedules.amend_schedule(acting(people.alice), schedule=nightly, changes={"keep": 5})
+    schedules.amend_schedule(acting(people.dora), schedule=nightly, changes={"hour": 4})  # as both have read it before
+    nightly.refresh_from_db()
+    assert (nightly.keep, nightly.hour) == (5, 4)
+
+
 def test_deleting_it_leaves_what_it_took(people: People, nightly: Schedule) -> None:
-    snapshot = taken(nightly, "one")
+    snapshot = taken_by(nightly, "one")
     alice = Caller(people.alice)
     answer = alice.delete(at(nightly))
     assert (answer.status_code, answer.content) == (204, b"")
@@ -245,100 +236,6 @@ def test_deleting_it_leaves_what_it_took(people: People, nightly: Schedule) -> N
     problem(alice.delete(at(nightly)), 404, "not_found")
     problem(alice.patch(at(nightly), {"keep": 2}), 404, "not_found")
     assert alice.get(f"snapshots/{snapshot.uuid}/").json()["schedule"] is None
-
-
-# What it took
-
-
-def test_a_vm_snapshot_says_which_schedule_took_it_and_is_found_by_it(
-    web: VirtualMachine, people: People, nightly: Schedule
-) -> None:
-    snapshot = taken(nightly, "one")
-    run(request_create(SYSTEM, machine=web, name="by hand"))
-    alice = Caller(people.alice)
-    assert alice.get(f"snapshots/{snapshot.uuid}/").json()["schedule"] == str(nightly.uuid)
-    for path in ("snapshots/", f"virtual-machines/{web.uuid}/snapshots/"):
-        assert {row["name"]: row["schedule"] for row in alice.rows(path)} == {
-            "one": str(nightly.uuid),
-            "by hand": None,
-        }
-        assert alice.names(f"{path}?schedule={nightly.uuid}") == ["one"]
-        assert alice.names(f"{path}?schedule={uuid.uuid4()}") == []
-        problem(alice.get(f"{path}?schedule=nightly"), 400, "invalid")
-    (node,) = alice.get(f"virtual-machines/{web.uuid}/tree/").json()["nodes"]
-    assert (node["schedule"], node["children"][0]["schedule"]) == (str(nightly.uuid), None)
-
-
-def test_how_many_it_has_counts_those_that_are_ready(people: People, nightly: Schedule) -> None:
-    taken(nightly, "one")
-    taken(nightly, "two")
-    request_create(SYSTEM, machine=nightly.machine, name="under way", schedule=nightly)
-    assert Caller(people.alice).get(at(nightly)).json()["kept"] == 2
-
-
-def test_one_is_kept_for_good(people: People, nightly: Schedule) -> None:
-    snapshot = taken(nightly, "one")
-    alice = Caller(people.alice)
-    before = alice.get(f"snapshots/{snapshot.uuid}/").json()
-    answer = alice.post(f"snapshots/{snapshot.uuid}/keep/")
-    assert answer.status_code == 200, answer.content
-    assert answer.json() == before | {"schedule": None}
-    assert alice.get(at(nightly)).json()["kept"] == 0
-    assert Event.objects.get(action="snapshot.kept").trigger == "api"
-    problem(alice.post(f"snapshots/{snapshot.uuid}/keep/"), 409, "invalid_state")
-
-
-def test_what_is_sent_along_with_keeping_is_refused(people: People, nightly: Schedule) -> None:
-    path = f"snapshots/{taken(nightly, 'one').uuid}/keep/"
-    alice = Caller(people.alice)
-    problem(alice.post(path, {"schedule": None}), 400, "invalid")
-    problem(alice.post(f"{path}?for=ever"), 400, "invalid")
-    problem(alice.get(path), 405, "method_not_allowed")
-
-
-# Finding
-
-
-def test_lists_are_filtered_ordered_and_cut_into_pages(
-    web: VirtualMachine, db_machine: VirtualMachine, people: People
-) -> None:
-    hourly = schedule(web, name="c", frequency="hourly")
-    paused = schedules.pause_schedule(SYSTEM, schedule=schedule(web, name="a", keep=2))
-    other = schedule(db_machine, name="b", keep=1)
-    Schedule.objects.filter(pk=other.pk).update(missed="The machine was busy.")
-    alice = Caller(people.alice)
-    assert alice.names("schedules/") == ["a", "b", "c"]
-    assert alice.names("schedules/?ordering=-created_at") == ["b", "a", "c"]
-    assert alice.names("schedules/?ordering=keep") == ["b", "a", "c"]
-    for query, names in {
-        f"virtual_machine={web.uuid}": ["a", "c"],
-        f"account={people.acme.uuid}": ["a", "b", "c"],
-        f"account={people.other.uuid}": [],
-        "enabled=true": ["b", "c"],
-        "enabled=false": [paused.name],
-        "missed=true": ["b"],
-        "missed=false": ["a", "c"],
-        "frequency=hourly": [hourly.name],
-    }.items():
-        assert alice.names(f"schedules/?{query}") == names, query
-    assert alice.names(f"{of(web)}?enabled=true") == ["c"]
-    assert alice.get("schedules/?missed=true").json()["results"][0]["missed"] == "The machine was busy."
-    first = alice.get("schedules/?page_size=2").json()
-    assert [row["name"] for row in alice.get(first["next"]).json()["results"]] == ["c"]
-    for query in ("frequency=yearly", "enabled=yes", "missed=1", "account=acme", "ordering=next_at", "machine=x"):
-        problem(alice.get(f"schedules/?{query}"), 400, "invalid")
-    problem(alice.get(f"{of(web)}?account={people.acme.uuid}"), 400, "invalid")
-
-
-@pytest.mark.parametrize("count", [1, 8])
-def test_a_list_costs_the_same_however_long_it_is(web: VirtualMachine, people: People, count: int) -> None:
-    for number in range(count):
-        taken(schedule(web, name=f"s{number}", keep=1), f"n{number}")
-    caller = Caller(people.alice)
-    for path, cost in (("schedules/", 4), (of(web), 5)):
-        with CaptureQueriesContext(connection) as captured:
-            assert [row["kept"] for row in caller.rows(path)] == [1] * count
-        assert len(captured) == cost
 
 
 # Who may
@@ -361,7 +258,7 @@ def unchanged(row: Schedule, snapshot: VMSnapshot) -> bool:
 
 
 def test_a_reader_sees_them_and_changes_none(web: VirtualMachine, people: People, nightly: Schedule) -> None:
-    snapshot, bob = taken(nightly, "one"), Caller(people.bob)
+    snapshot, bob = taken_by(nightly, "one"), Caller(people.bob)
     assert bob.names("schedules/") == bob.names(of(web)) == [bob.get(at(nightly)).json()["name"]] == ["nightly"]
     for answer in changes(bob, web, nightly, snapshot):
         problem(answer, 403, "forbidden")
@@ -369,7 +266,7 @@ def test_a_reader_sees_them_and_changes_none(web: VirtualMachine, people: People
 
 
 def test_a_token_that_only_reads_changes_none(web: VirtualMachine, people: People, nightly: Schedule) -> None:
-    snapshot, reading = taken(nightly, "one"), Caller(people.alice, TokenScope.READ)
+    snapshot, reading = taken_by(nightly, "one"), Caller(people.alice, TokenScope.READ)
     assert reading.names("schedules/") == ["nightly"]
     for answer in changes(reading, web, nightly, snapshot):
         problem(answer, 403, "forbidden")
@@ -377,7 +274,7 @@ def test_a_token_that_only_reads_changes_none(web: VirtualMachine, people: Peopl
 
 
 def test_for_a_stranger_there_are_none(web: VirtualMachine, people: People, nightly: Schedule) -> None:
-    snapshot = taken(nightly, "one")
+    snapshot = taken_by(nightly, "one")
     for person in (people.charlie, people.nora):
         stranger = Caller(person)
         assert stranger.names("schedules/") == stranger.names(f"schedules/?virtual_machine={web.uuid}") == []
@@ -391,7 +288,7 @@ def test_for_a_stranger_there_are_none(web: VirtualMachine, people: People, nigh
 
 
 def test_nobody_comes_in_without_signing_in(web: VirtualMachine, people: People, nightly: Schedule) -> None:
-    snapshot, nobody = taken(nightly, "one"), Caller(None)
+    snapshot, nobody = taken_by(nightly, "one"), Caller(None)
     reading = [nobody.get(path) for path in ("schedules/", at(nightly), of(web))]
     for answer in (*reading, *changes(nobody, web, nightly, snapshot)):
         problem(answer, 401, "unauthenticated")
@@ -404,10 +301,3 @@ def test_schedules_go_along_with_their_machine(web: VirtualMachine, people: Peop
     charlie = Caller(people.charlie)
     assert charlie.names("schedules/") == ["nightly"]
     assert charlie.patch(at(nightly), {"enabled": False}).status_code == 200
-
-
-def test_of_two_who_change_different_terms_each_gets_theirs(people: People, nightly: Schedule) -> None:
-    schedules.amend_schedule(acting(people.alice), schedule=nightly, changes={"keep": 5})
-    schedules.amend_schedule(acting(people.dora), schedule=nightly, changes={"hour": 4})  # as both have read it before
-    nightly.refresh_from_db()
-    assert (nightly.keep, nightly.hour) == (5, 4)
