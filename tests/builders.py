@@ -167,6 +167,13 @@ def schedule(machine: VirtualMachine, person: User | None = None, **terms: Any) 
     return add_schedule(acting(person), machine=machine, terms=Terms(**usual | terms))
 
 
+def taken_by(schedule: Schedule, name: str) -> VMSnapshot:
+    """A VM snapshot that the schedule took, through the services."""
+    job = run(request_create(SYSTEM, machine=schedule.machine, name=name, schedule=schedule))
+    snapshot: VMSnapshot = VMSnapshot.objects.get(uuid=job.snapshot_uuid)
+    return snapshot
+
+
 def drawn(machine: VirtualMachine) -> dict[str, str | None]:
     """The machine's tree as `{name: parent's name}`, roots with None."""
     rows = VMSnapshot.objects.filter(machine=machine, parent__isnull=False).select_related("parent")

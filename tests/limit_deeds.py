@@ -36,6 +36,12 @@ def limit_account_of(cloud: str, value: int) -> None:
     limit_setting.set_limit(SYSTEM, on=owner, kind=LimitKind.SNAPSHOTS, value=value)
 
 
+def limit_to(cloud: str, value: int) -> None:
+    """Let the cloud's account have so many VM snapshots from now on."""
+    owner = Account.objects.select_related("domain").get(name=cloud)
+    limit_setting.set_limit(SYSTEM, on=owner, kind=LimitKind.SNAPSHOTS, value=value)
+
+
 def limit_domain_over(clouds: list[str], value: int) -> None:
     """Put the domains of these clouds' accounts below one that may have so many VM snapshots."""
     top = domain(f"over {clouds[0]}")

@@ -11,5 +11,14 @@ class VMSnapAdminConfig(AdminConfig):
     def ready(self) -> None:
         super().ready()
         # Models are not loaded before this point.
-        from snapshots.admin import endpoints, history, inventory, limits, people, tenancy, usage  # noqa: F401  # they register
+        from snapshots.admin import (  # noqa: F401  # they register
+            endpoints,
+            history,
+            inventory,
+            limits,
+            people,
+            schedules,
+            tenancy,
+            usage,
+        )
         from vmsnap_site import deployment_checks  # noqa: F401  # it registers

@@ -236,6 +236,7 @@ class SnapshotAdmin(ReadingAdmin):
         "origin",
         "created_at",
         "created_by",
+        "schedule",
         "memory",
         "measured",
         "native_id",

@@ -19,6 +19,7 @@ from hypervisors.models import Hypervisor
 from hypervisors.registry import KINDS
 from snapshots.choices import (
     GONE,
+    Frequency,
     JobAction,
     JobState,
     LimitKind,
@@ -29,7 +30,7 @@ from snapshots.choices import (
     TokenScope,
     UsageType,
 )
-from snapshots.models import Event, LimitUse, UsagePeriod, UsageRecord, VirtualMachine, VMSnapshot
+from snapshots.models import Event, LimitUse, Schedule, UsagePeriod, UsageRecord, VirtualMachine, VMSnapshot
 from snapshots.refusals import Invalid
 
 
@@ -147,6 +148,7 @@ class SnapshotFilters(FilterSet):
         method="with_drift",
         help_text="Where the hypervisor and this product differ: made elsewhere and not adopted, or lost.",
     )
+    schedule = django_filters.UUIDFilter(field_name="schedule__uuid", help_text="Taken by it, and not kept for good.")
     created_after = Moment(field_name="created_at", lookup_expr="gte")
     created_before = Moment(field_name="created_at", lookup_expr="lt")
 
@@ -167,6 +169,25 @@ class AllSnapshotFilters(SnapshotFilters):
     """Filters of `snapshots/`."""
 
     virtual_machine = django_filters.UUIDFilter(field_name="machine__uuid")
+
+
+class ScheduleFilters(FilterSet):
+    """Filters of the schedules of one machine."""
+
+    frequency = django_filters.ChoiceFilter(choices=Frequency.choices)
+    enabled = YesNo(help_text="`false`: those that are paused.")
+    missed = YesNo(method="by_last_time", help_text="`true`: those whose last VM snapshot was missed.")
+
+    def by_last_time(self, rows: QuerySet[Schedule], _: str, value: bool) -> QuerySet[Schedule]:
+        """Those whose last time was missed, or was not."""
+        return rows.exclude(missed="") if value else rows.filter(missed="")
+
+
+class AllScheduleFilters(ScheduleFilters):
+    """Filters of `schedules/`."""
+
+    virtual_machine = django_filters.UUIDFilter(field_name="machine__uuid")
+    account = django_filters.UUIDFilter(field_name="machine__account__uuid")
 
 
 class JobFilters(FilterSet):

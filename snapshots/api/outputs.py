@@ -118,6 +118,7 @@ class SnapshotOutput(Output):
     created_by = serializers.CharField(
         source="created_by_name", allow_null=True, help_text="User name; null when made elsewhere or the user is gone."
     )
+    schedule = _link_or_null("schedule_uuid", "The `id` of the schedule that took it and will delete it, or null.")
     estimated_bytes = serializers.IntegerField(
         help_text="By how much the machine's estimated allocation would fall if this VM snapshot alone were deleted."
     )

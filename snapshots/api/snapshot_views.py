@@ -18,6 +18,7 @@ from snapshots.models import Job, VMSnapshot
 from snapshots.reading import rest_lists
 from snapshots.refusals import Invalid
 from snapshots.services import drift_actions, snapshot_actions
+from snapshots.services.schedules import keep_snapshot
 
 TAGS = ["VM snapshots"]
 DESCENDANTS = OpenApiParameter(
@@ -113,6 +114,29 @@ class SnapshotAdopt(OfSnapshot):
         self.refuse_parameters()
         values = self.given(AdoptInput)
         drift_actions.adopt_snapshot(actor_of(request), snapshot=self.row(), exceed_limits=values["exceed_limits"])
+        row = self.row()
+        rest_lists.add_estimates([row])
+        return Response(SnapshotOutput(row).data)
+
+
+@extend_schema_view(
+    post=extend_schema(
+        tags=TAGS,
+        summary="Keep a VM snapshot that a schedule took",
+        operation_id="keep_snapshot",
+        request=NoInput,
+        responses={200: SnapshotOutput},
+    )
+)
+class SnapshotKeep(OfSnapshot):
+    """Keeping one for good that a schedule took."""
+
+    def post(self, request: Request, **_: Any) -> Response:
+        """Take it out of its schedule, which neither counts nor deletes it any more. Answers the VM snapshot; one that no
+        schedule will delete is refused."""
+        self.refuse_parameters()
+        self.given(NoInput)
+        keep_snapshot(actor_of(request), snapshot=self.target())
         row = self.row()
         rest_lists.add_estimates([row])
         return Response(SnapshotOutput(row).data)

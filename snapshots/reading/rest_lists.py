@@ -2,11 +2,11 @@
 
 Each function narrows one of the `visible_…` querysets of `access` to what its output needs: foreign things come as the
 annotated `…_uuid` of their row, so no related row is built, and lists cost the same however long they are. What needs
-more than one row, the estimates, is added afterwards by `add_estimates` for a whole page at once.
+more than one row is added afterwards for a whole page at once: by `add_estimates`, by `add_kept`.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,7 @@ from django.db.models import Count, F, OuterRef, QuerySet, Subquery, Sum
 
 from hypervisors.models import Hypervisor
 from snapshots import access
+from snapshots.choices import SnapshotState
 from snapshots.estimates import ends_a_path, estimate_machine, freed_by_delete, memory_held
 from snapshots.models import (
     Account,
@@ -23,6 +24,7 @@ from snapshots.models import (
     Domain,
     Event,
     Job,
+    Schedule,
     StoragePool,
     UsageRecord,
     VirtualMachine,
@@ -53,6 +55,7 @@ def snapshots(person: access.Person) -> Any:
             parent_lft=F("parent__lft"),
             parent_rght=F("parent__rght"),
             created_by_name=F("created_by__username"),
+            schedule_uuid=F("schedule__uuid"),
         )
         .order_by()
     )
@@ -161,6 +164,28 @@ def jobs(person: access.Person) -> QuerySet[Job]:
     return access.visible_jobs(person).annotate(
         machine_uuid=F("machine__uuid"), requested_by_name=F("requested_by__username")
     )
+
+
+def schedules(person: access.Person) -> QuerySet[Schedule]:
+    """Schedules, each to get its `kept` by `add_kept`."""
+    return access.visible_schedules(person).annotate(
+        machine_uuid=F("machine__uuid"),
+        last_job_uuid=F("last_job__uuid"),
+        created_by_name=F("created_by__username"),
+    )
+
+
+def add_kept(rows: Iterable[Any]) -> None:
+    """Give each of these rows of `schedules` in `kept` how many VM snapshots it has that are Ready. One query."""
+    wanted = list(rows)
+    kept = dict(
+        VMSnapshot.objects.filter(schedule__in=[row.pk for row in wanted], state=SnapshotState.READY)
+        .order_by()
+        .values_list("schedule")
+        .annotate(kept=Count("pk"))
+    )
+    for row in wanted:
+        row.kept = kept.get(row.pk, 0)
 
 
 def volumes(person: access.Person) -> QuerySet[Volume]:

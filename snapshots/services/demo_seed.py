@@ -1,5 +1,5 @@
 """What the demo starts with: a tree of domains, accounts with limits, people, a price of usage, and the machines of one
-hypervisor shared out.
+hypervisor shared out, one of them with a schedule.
 
 Everything goes through the services that admins use. All of it may be repeated: what is there is left alone, so that
 what people changed since stays changed.
@@ -13,10 +13,11 @@ from decimal import Decimal
 
 from hypervisors.models import Hypervisor
 from snapshots.access import SYSTEM
-from snapshots.choices import FINAL_JOB_STATES, LimitKind, PriceUnit, Role, UsageType
+from snapshots.choices import FINAL_JOB_STATES, Frequency, LimitKind, PriceUnit, Role, UsageType
 from snapshots.models import Account, Domain, Event, Job, User, VirtualMachine, Volume
-from snapshots.services import endpoints, limit_setting, tenancy
+from snapshots.services import endpoints, limit_setting, schedules, tenancy
 from snapshots.services.job_runner import run_job
+from snapshots.services.schedule_rules import Terms
 from snapshots.services.usage_prices import PriceTerms, set_price
 
 ROOT = "Example"
@@ -45,6 +46,9 @@ PRICE = PriceTerms(
     valid_from=datetime(2026, 1, 1, tzinfo=UTC),
     valid_until=None,
 )
+# What is scheduled of the first machine, by name, of that account on each endpoint.
+SCHEDULED_FOR = "Web shop"
+SCHEDULE = Terms(name="Nightly", frequency=Frequency.DAILY, hour=2, minute=0, time_zone="UTC", keep=5)
 READ_WITHIN_SECONDS = 60.0
 
 
@@ -179,4 +183,13 @@ def share_out(hypervisor: Hypervisor) -> int:
         return len(machines)
     for volume in Volume.objects.filter(hypervisor=hypervisor, machine=None, account=None):
         tenancy.assign_volume(SYSTEM, volume=volume, account=accounts["Web shop"])
+    _schedule_one(hypervisor)
     return len(machines)
+
+
+def _schedule_one(hypervisor: Hypervisor) -> None:
+    """A schedule to look at."""
+    machines = VirtualMachine.objects.filter(hypervisor=hypervisor, account__name=SCHEDULED_FOR, missing_since=None)
+    machine = machines.order_by("name", "pk").first()
+    if machine is not None:
+        schedules.add_schedule(SYSTEM, machine=machine, terms=SCHEDULE)

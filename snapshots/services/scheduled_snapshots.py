@@ -7,17 +7,18 @@ time is waited for. What was due while the product stood still is made up for on
 """
 
 import logging
+import random
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Window
+from django.db.models import Exists, F, OuterRef, Q, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from snapshots.access import Actor
-from snapshots.choices import PowerState, SnapshotState, Trigger
+from snapshots.choices import ACTIVE_JOB_STATES, PowerState, SnapshotState, Trigger
 from snapshots.models import Event, Job, Schedule, VirtualMachine, VMSnapshot
 from snapshots.refusals import NotVisible, Refusal, VMBusy
 from snapshots.schedule_times import next_time
@@ -31,14 +32,20 @@ SCHEDULE = Actor(user=None, trigger=Trigger.SCHEDULE)
 MISSED = "schedule.missed"
 TOO_LATE = "Nothing could be taken in time: the machine was busy all the while, or VMSnap was not running."
 AN_ERROR = "An error in VMSnap; the log has the details."
+AT_ONCE = 200
+"""How many schedules, or machines, one pass looks after: it is over in seconds, and leaves workers to what it asked for."""
+
 log = logging.getLogger(__name__)
 
 
 def take_due_snapshots() -> list[Job]:
-    """One pass: a job for each schedule that is due and can have one now."""
-    due = Schedule.objects.filter(enabled=True, next_at__lte=timezone.now()).order_by("next_at", "pk")
+    """One pass: a job for each of the schedules, `AT_ONCE` at most, that have been due longest and can have one now."""
+    now = timezone.now()
+    busy = Job.objects.filter(machine=OuterRef("machine"), state__in=ACTIVE_JOB_STATES)
+    late = Q(next_at__lt=now - timedelta(seconds=settings.SCHEDULE_LATE_SECONDS))
+    due = Schedule.objects.filter(late | ~Exists(busy), enabled=True, next_at__lte=now).order_by("next_at", "pk")
     jobs = []
-    for schedule in due.iterator(chunk_size=500):
+    for schedule in list(due[:AT_ONCE]):
         job = _take(schedule)
         if job is not None:
             jobs.append(job)
@@ -134,8 +141,8 @@ def _at(moment: datetime | None) -> str:
 
 
 def prune_scheduled_snapshots() -> list[Job]:
-    """One pass: a job for the oldest VM snapshot of each machine that a schedule took and need not keep, unless something
-    else is under way on the machine. Of a schedule that is paused none is deleted."""
+    """One pass: a job for the oldest VM snapshot of each machine, of `AT_ONCE` at most, that a schedule took and need not
+    keep, unless something else is under way on the machine. Of a schedule that is paused none is deleted."""
     newest_first = Window(RowNumber(), partition_by=F("schedule"), order_by=[F("created_at").desc(), F("pk").desc()])
     kept_too_long = (
         VMSnapshot.objects.filter(schedule__isnull=False, schedule__enabled=True, state=SnapshotState.READY)
@@ -145,8 +152,11 @@ def prune_scheduled_snapshots() -> list[Job]:
     )
     rows = free_to_go(VMSnapshot.objects.filter(pk__in=kept_too_long)).select_related("schedule")
     telling = Telling("snapshot.pruned", "snapshot.not_pruned", "Its schedule need not keep it", _why_it_goes)
+    machines = by_machine(rows)
+    # By chance: where many cannot be deleted, those behind them have their turn too.
+    chosen = random.sample(machines, min(AT_ONCE, len(machines)))
     jobs = []
-    for of_one_machine in by_machine(rows):
+    for of_one_machine in chosen:
         job = ask_for_one(SCHEDULE, of_one_machine, telling)
         if job is not None:
             jobs.append(job)

@@ -5,6 +5,8 @@ Every function may raise `NotVisible`, `Forbidden`, and the refusal of its rule 
 locked before its schedules.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
@@ -19,7 +21,7 @@ from snapshots.schedule_times import in_words, next_time
 from snapshots.services import events
 from snapshots.services import schedule_rules as rules
 from snapshots.services.locked_targets import heed, operable_machine, operable_snapshot
-from snapshots.services.schedule_rules import TERMS, Terms
+from snapshots.services.schedule_rules import TERMS, Terms, terms_of
 
 RHYTHM = ("frequency", "every_hours", "minute", "hour", "weekdays", "day", "time_zone")
 
@@ -79,6 +81,24 @@ def resume_schedule(actor: Actor, *, schedule: Schedule) -> Schedule:
         _require_room(actor, machine, _others(schedule), schedule)
         schedule.save()
         _record(actor, "resumed", schedule, machine)
+    return schedule
+
+
+@transaction.atomic
+def amend_schedule(
+    actor: Actor, *, schedule: Schedule, changes: Mapping[str, Any], enabled: bool | None = None
+) -> Schedule:
+    """Other values for some of the terms only, and paused or resumed as `enabled` says, None leaving that: all of it or
+    nothing. The other terms are read under the lock, so that of two people who change different ones each gets theirs. Also
+    raises `Invalid` and `LimitExceeded`."""
+    schedule, _ = _operable(actor, schedule)
+    # One that is paused keeps nothing, so that room is asked for only where it goes on with the new terms.
+    if enabled is False:
+        schedule = pause_schedule(actor, schedule=schedule)
+    if changes:
+        schedule = change_schedule(actor, schedule=schedule, terms=replace(terms_of(schedule), **changes))
+    if enabled:
+        schedule = resume_schedule(actor, schedule=schedule)
     return schedule
 
 

@@ -39,7 +39,8 @@ def request_create(
     schedule: Schedule | None = None,
 ) -> Job:
     """Take a VM snapshot. The job's `snapshot` is the new row, Allocated. `schedule` is the one that asks, if any. Also
-    raises `Invalid`, `NameTaken`, and `LimitExceeded`, unless `exceed_limits` was chosen by somebody who may, and `CapacityExceeded`."""
+    raises `Invalid`, `NameTaken`, `CapacityExceeded`, and `LimitExceeded`, unless `exceed_limits` was chosen by somebody
+    who may."""
     name, description = rules.clean_name(name), rules.clean_description(description)
     machine = operable_machine(actor, machine.pk)
     heed(rules.why_not_create(machine, active_job_of(machine.pk), memory=memory, quiesce=quiesce))

@@ -12,8 +12,8 @@ from pytest_django import Settings
 
 from snapshots.access import SYSTEM, is_root_admin, operable_accounts, visible_machines
 from snapshots.choices import LimitKind
-from snapshots.models import Account, Domain, Event, Limit, UsagePrice, User, VirtualMachine
-from snapshots.services import demo_seed, limit_setting, tenancy
+from snapshots.models import Account, Domain, Event, Limit, Schedule, UsagePrice, User, VirtualMachine
+from snapshots.services import demo_seed, limit_setting, schedules, tenancy
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +66,16 @@ def test_the_accounts_begin_with_limits_and_usage_with_a_price_and_both_stay_as_
     seed()
     assert not limits.filter(account=shop).exists()
     assert UsagePrice.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_one_machine_of_the_shop_has_a_schedule_and_stays_without_when_people_delete_it() -> None:
+    seed(simulated=True)
+    made = Schedule.objects.get()
+    assert (made.name, made.machine.account.name) == ("Nightly", "Web shop")
+    schedules.delete_schedule(SYSTEM, schedule=made)
+    seed(simulated=True)
+    assert not Schedule.objects.exists()
 
 
 @pytest.mark.django_db

@@ -14,7 +14,7 @@ from snapshots import tree
 from snapshots.access import SYSTEM
 from snapshots.models import Event, Job, StoragePool, VirtualMachine, VMSnapshot, Volume
 from snapshots.services import drift_actions, inventory_sync, machine_actions, snapshot_actions, tenancy
-from tests.builders import Cloud, acting, current_name, drawn, run, take
+from tests.builders import Cloud, acting, current_name, drawn, run, schedule, take
 from tests.domain.scenes import read_again
 
 NATIVE = "5f3c0000-0000-4000-8000-000000000001"
@@ -180,7 +180,14 @@ def work(move: Move) -> None:
     run(machine_actions.request_start(acting(move.people.root), machine=move.b.machine("web")))
 
 
-@pytest.mark.parametrize("touch", [give_away, decide_that_it_is_nobodys, adopt, work], ids=lambda touch: touch.__name__)
+def schedule_one(move: Move) -> None:
+    tenancy.assign_machine(SYSTEM, machine=move.b.machine("web"), account=move.people.acme)
+    schedule(move.b.machine("web"))
+
+
+@pytest.mark.parametrize(
+    "touch", [give_away, decide_that_it_is_nobodys, adopt, work, schedule_one], ids=lambda touch: touch.__name__
+)
 def test_a_fresh_row_that_somebody_did_something_with_stays_beside_the_missing_one(move, touch):
     move.arrive()
     read_again(move.b)

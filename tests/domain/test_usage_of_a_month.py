@@ -22,6 +22,7 @@ from snapshots.models import Job, UsageEvent, UsagePeriod, VirtualMachine, VMSna
 from snapshots.refusals import Refusal
 from snapshots.services import drift_actions, moving, tenancy
 from snapshots.services.jobs import request_cancel
+from snapshots.services.scheduled_snapshots import prune_scheduled_snapshots, take_due_snapshots
 from snapshots.services.snapshot_actions import (
     request_create,
     request_delete,
@@ -31,7 +32,7 @@ from snapshots.services.snapshot_actions import (
     request_revert,
 )
 from snapshots.services.usage_aggregation import close_due_periods
-from tests.builders import MIB, SYSTEM, Cloud, People, run
+from tests.builders import MIB, SYSTEM, Cloud, People, run, schedule
 from tests.usage import all_records, at, months_of_records, months_written, prove_all
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.django_db
 START = at("2026-02-10 00:00")
 DAYS = 31
 DEEDS = 320
-KINDS_OF_DEEDS = 20
+KINDS_OF_DEEDS = 22
 MICROSECOND = timedelta(microseconds=1)
 MACHINES = tuple(
     Machine(name, power=power, disks=(Disk(name=f"{name}-root"), Disk(name=f"{name}-data")))
@@ -79,6 +80,7 @@ class Month:
         deeds += (self.transfer, self.transfer, self.lose, self.make_elsewhere, self.adopt, self.adopt, self.grow)
         deeds += (self.acknowledge,) * 3
         deeds += (self.fail_to_create, self.fail_to_create, self.delete_failed, self.move_account, self.move_domain)
+        deeds += (self.take_scheduled, self.prune_scheduled)
         deeds += (self.ask_to_create, self.ask_to_delete, self.carry_out, self.carry_out, self.cancel)
         deed = self.random.choice(deeds)
         try:
@@ -117,6 +119,18 @@ class Month:
         else:  # it takes a while, in which the books of the machine are written again
             self.waiting.append(job)
             self.move_account(machine)
+
+    def take_scheduled(self, machine: VirtualMachine) -> None:
+        self.carry_out_all(take_due_snapshots())
+
+    def prune_scheduled(self, machine: VirtualMachine) -> None:
+        self.carry_out_all(prune_scheduled_snapshots())
+
+    def carry_out_all(self, jobs: list[Job]) -> None:
+        if not jobs:
+            raise NothingToChoose
+        for job in jobs:
+            assert run(job).state == "succeeded", job.error_detail
 
     def ask_to_create(self, machine: VirtualMachine) -> None:
         self.waiting.append(request_create(SYSTEM, machine=machine, name=f"asked for at {self.clock_text()}"))
@@ -266,10 +280,12 @@ def close_and_compare() -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_month_is_billed_as_the_trees_looked(seed: int, people: People, settings: Settings) -> None:
     settings.SNAPSHOTS_PER_MACHINE = 30
+    settings.SCHEDULE_LATE_SECONDS = DAYS * 86_400  # ticks come by chance here, and hours apart
     with time_machine.travel(START, tick=False) as clock:
         month = Month(seed, Cloud(MACHINES), people, clock)
         for machine, owner in zip(MACHINES, (people.acme, people.acme, people.other), strict=True):
             tenancy.assign_machine(SYSTEM, machine=month.cloud.machine(machine.name), account=owner)
+            schedule(month.cloud.machine(machine.name), frequency="hourly", minute=0, keep=2)
         month.live(close_and_compare)
         clock.move_to(START + timedelta(days=DAYS, hours=1))
         close_due_periods()

@@ -12,7 +12,7 @@ from snapshots.choices import LimitKind, PriceUnit, TokenScope, UsageType
 from snapshots.models import Event, VirtualMachine
 from snapshots.services import limit_setting, tenancy
 from snapshots.services.usage_prices import PriceTerms, set_price
-from tests.builders import PASSWORD, Cloud, People, take
+from tests.builders import PASSWORD, Cloud, People, schedule, take
 from tests.usage import Line, at, close
 
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
@@ -30,6 +30,7 @@ def everything(web: VirtualMachine, people: People, cloud: Cloud) -> None:
     take(web, "first", people.alice)
     tenancy.create_token(SYSTEM, user=people.alice, name="backup", scope=TokenScope.READ)
     limit_setting.set_limit(SYSTEM, on=people.acme, kind=LimitKind.BYTES, value=5)
+    schedule(web, people.alice)
     Line().taken("2026-03-01")
     close("2026-03-02 01:00")
     begin = at("2026-03-02")
@@ -57,6 +58,7 @@ def test_every_kind_of_row_an_admin_works_with_has_a_page() -> None:
         "Job",
         "Limit",
         "Membership",
+        "Schedule",
         "StoragePool",
         "UsagePeriod",
         "UsagePrice",

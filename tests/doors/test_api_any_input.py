@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from snapshots.models import VirtualMachine
-from tests.builders import People, take
+from tests.builders import People, schedule, take
 from tests.doors.api_client import Caller
 from vmsnap_site.wsgi import application
 
@@ -72,6 +72,7 @@ def test_no_request_brings_a_fault_to_light(
     known = {
         "virtual-machines": web.uuid,
         "snapshots": snapshot.uuid,
+        "schedules": schedule(web).uuid,
         "volumes": volume.uuid,
         "hypervisors": web.hypervisor.uuid,
         "accounts": people.acme.uuid,

@@ -20,7 +20,7 @@ MACHINE_FIELDS = {
 }  # fmt: skip
 SNAPSHOT_FIELDS = {
     "id", "name", "description", "state", "type", "parent", "current", "virtual_machine", "origin", "created_at",
-    "created_by", "estimated_bytes", "measured_bytes", "adopted_at", "error",
+    "created_by", "schedule", "estimated_bytes", "measured_bytes", "adopted_at", "error",
 }  # fmt: skip
 
 

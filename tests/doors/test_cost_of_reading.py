@@ -33,7 +33,7 @@ REST = {
     "machines": 3, "machine": 3, "machine_snapshots": 6, "machine_tree": 5, "snapshots": 5, "snapshot": 5, "jobs": 3,
     "job": 3, "events": 3, "volumes": 3, "volume": 3, "hypervisors": 3, "hypervisor": 3, "pools": 7, "pool": 7,
     "accounts": 3, "account": 3, "domains": 3, "domain": 3, "tokens": 3, "token": 3, "usage_records": 3, "limits": 4,
-    "pool_capacity": 9,
+    "pool_capacity": 9, "machine_schedules": 5, "schedules": 4, "schedule": 4,
 }  # fmt: skip
 
 # Pages that only root admins have, read by one.
@@ -50,7 +50,7 @@ NOT_LOOKED_AT = {
 }  # fmt: skip
 ACTIONS_OF_REST = {
     "machine_start", "machine_stop", "machine_sync", "snapshot_revert", "job_cancel",
-    "machine_consolidate", "snapshot_adopt", "snapshot_acknowledge", "volume_attach", "volume_detach",
+    "machine_consolidate", "snapshot_adopt", "snapshot_acknowledge", "snapshot_keep", "volume_attach", "volume_detach",
     "hypervisor_sync", "nothing",
 }  # fmt: skip
 
@@ -66,6 +66,7 @@ def grown(people: People, size: int) -> tuple[Cloud, dict[str, object]]:
         tenancy.assign_machine(SYSTEM, machine=machine, account=people.acme)
         run(machine_actions.request_sync(acting(people.alice), machine=machine))
         tenancy.create_token(SYSTEM, user=people.alice, name=f"token {number}")
+        schedule(machine, people.alice, keep=1)
     machine = cloud.machine("m0")
     snapshot = VMSnapshot.objects.get(machine=machine, name="s0")
     job = snapshot_actions.request_rename(acting(people.alice), snapshot=snapshot, name="s", description="")

@@ -66,6 +66,23 @@ def test_the_calls_of_the_rest_guide_work_too(product: Product) -> None:
     assert '"name": "before the upgrade"' in answer.stdout, said
 
 
+@pytest.mark.lab
+@pytest.mark.system
+def test_the_calls_of_the_guide_to_schedules_make_pause_change_and_delete_one(product: Product) -> None:
+    guide = HOUSE / "docs"
+    prepare, find, *_ = commands(section("REST in five calls", guide / "rest.md"))
+    make, *rest = commands(section("Over REST", guide / "schedules.md"))
+    script = "".join([prepare, find, make, *rest, 'ask "$VMSNAP/schedules/$SCHEDULE/"'])
+    answer = run(product, script.replace("http://localhost:8000", product.address))
+    said = answer.stdout + answer.stderr
+    assert answer.returncode == 0, said
+    assert '"when": "every Monday and Friday at 06:30, Europe/Berlin"' in answer.stdout, said
+    paused, changed, missed, taken, gone = answer.stdout.splitlines()[-5:]
+    assert (paused, changed) == ("None", "every Monday and Friday at 07:30, Europe/Berlin"), said
+    assert (missed[0], taken) == ("[", "[]"), said
+    assert '"code":"not_found"' in gone, said
+
+
 def test_every_make_target_that_is_told_of_is_there() -> None:
     text = README.read_text(encoding="utf-8")
     told = set(re.findall(r"^make ([a-z-]+)", "".join(commands(text)), re.MULTILINE))
