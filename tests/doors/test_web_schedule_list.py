@@ -191,6 +191,7 @@ def test_what_a_schedule_took_is_marked_and_says_how_long_it_stays(people: Peopl
     marked = [words(item) for item in page.find('//a[@role="treeitem"]') if "by schedule" in words(item)]
     assert len(marked) == 1
     assert snapshot.name in marked[0]
+    assert page.one('//a[@role="treeitem"]//small//use').get("href").endswith("#clock")
     details = words(page.one('//*[@id="details"]'))
     assert "By the schedule “nightly”" in details
     assert "Kept until 3 newer ones of the schedule are there" in details
