@@ -48,7 +48,7 @@ PRICE = PriceTerms(
 )
 # What is scheduled of the first machine, by name, of that account on each endpoint.
 SCHEDULED_FOR = "Web shop"
-SCHEDULE = Terms(name="Nightly", frequency=Frequency.DAILY, hour=2, minute=0, time_zone="UTC", keep=5)
+SCHEDULE = Terms(name="Nightly", frequency=Frequency.DAILY, hour=2, minute=0, time_zone="UTC", keep=5, memory=True)
 READ_WITHIN_SECONDS = 60.0
 
 

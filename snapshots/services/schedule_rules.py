@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from zoneinfo import available_timezones
 
 from hypervisors.capabilities import Ability
-from snapshots.choices import UNLIMITED, Frequency
+from snapshots.choices import UNLIMITED, Frequency, PowerState
 from snapshots.models import Schedule, VirtualMachine
 from snapshots.refusals import Invalid, InvalidState, LimitExceeded, Refusal
 from snapshots.schedule_times import HOURS_APART, LAST_DAY, LATEST_DAY
@@ -84,14 +84,17 @@ def _wrong_contents(terms: Terms, machine: VirtualMachine) -> Iterable[tuple[str
         yield "keep", f"Between 1 and {KEEP_MOST} VM snapshots can be kept."
     if terms.memory and terms.quiesce:
         yield "quiesce", "Choose either the memory or a quiesced guest: a kept memory continues exactly where it was."
-    elif reason := why_never(machine, memory=terms.memory, quiesce=terms.quiesce):
+    elif reason := why_not_hold(machine, memory=terms.memory, quiesce=terms.quiesce):
         yield "quiesce" if terms.quiesce else "memory", reason
 
 
-def why_never(machine: VirtualMachine, *, memory: bool, quiesce: bool) -> str:
-    """Why no VM snapshot of the machine can hold this, whether it runs or not; empty when some can."""
+def why_not_hold(machine: VirtualMachine, *, memory: bool, quiesce: bool) -> str:
+    """Why VM snapshots of the machine cannot hold this; empty when they can. Of disks alone: not of the machine as it is
+    now, since a schedule that misses every time until the machine is switched off is none."""
     abilities = machine.abilities
     either: tuple[Ability, ...] = (abilities.disk_when_running, abilities.disk_when_stopped)
+    if machine.power_state in (PowerState.RUNNING, PowerState.SUSPENDED):
+        either = either[:1]
     if memory or quiesce:
         either = (abilities.memory if memory else abilities.quiesce,)
     return "" if any(ability.allowed for ability in either) else either[0].reason

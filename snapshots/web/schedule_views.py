@@ -207,7 +207,7 @@ def _kinds(machine: VirtualMachine) -> list[Kind]:
     }
     found = []
     for value, label in TakeForm.KINDS:
-        why_not = rules.why_never(machine, memory=value == "memory", quiesce=value == "quiesce")
+        why_not = rules.why_not_hold(machine, memory=value == "memory", quiesce=value == "quiesce")
         only = "" if value != "disk" or why_not else _only(machine)
         found.append(Kind(value, label, meanings[value], why_not, only))
     return found

@@ -156,6 +156,16 @@ def test_what_the_machine_can_never_keep_is_refused_with_the_reason(web, values,
         schedules.add_schedule(SYSTEM, machine=web, terms=changed(**values))
 
 
+def test_disks_alone_are_refused_where_the_machine_that_runs_would_be_missed_each_time(web, db_machine, alice):
+    for machine in (web, db_machine):
+        able = machine.capabilities | {"disk_when_running": {"allowed": False, "reason": "Not while it runs."}}
+        VirtualMachine.objects.filter(pk=machine.pk).update(capabilities=able)
+    with pytest.raises(Invalid, match=r"Not while it runs\."):
+        schedules.add_schedule(alice, machine=web, terms=NIGHTLY)
+    assert schedules.add_schedule(alice, machine=web, terms=changed(memory=True)).memory
+    assert schedules.add_schedule(alice, machine=db_machine, terms=NIGHTLY).enabled
+
+
 def test_two_of_a_machine_have_two_names_and_those_of_two_machines_may_have_one(web, db_machine, alice):
     schedule(web)
     with pytest.raises(Invalid) as caught:

@@ -56,12 +56,18 @@ def test_memory_of_a_machine_that_is_off_now_can_be_scheduled(people: People, db
     assert Schedule.objects.get().memory
 
 
-def test_disks_that_can_be_kept_at_rest_alone_say_so_and_are_not_proposed(people: People, web: VirtualMachine) -> None:
+def test_disks_that_can_be_kept_at_rest_alone_are_off_while_it_runs_and_are_not_proposed_while_it_does_not(
+    people: People, web: VirtualMachine, db_machine: VirtualMachine
+) -> None:
     abilities = Capabilities(disk_when_running=no("Its disks are raw."))
-    VirtualMachine.objects.filter(pk=web.pk).update(capabilities=abilities.as_json())
-    page = Browser(people.alice).get(adding(web))
-    assert page.checked("kind") == ["memory"]
-    assert "Only while the machine is off. Its disks are raw." in page.choice("kind", "disk")
+    VirtualMachine.objects.filter(pk__in=[web.pk, db_machine.pk]).update(capabilities=abilities.as_json())
+    said = {}
+    for machine in (web, db_machine):
+        page = Browser(people.alice).get(adding(machine))
+        assert page.checked("kind") == ["memory"]
+        said[machine.name] = page.choice("kind", "disk")
+    assert said["web"].endswith("Not possible: Its disks are raw.")
+    assert "Only while the machine is off. Its disks are raw." in said["db"]
 
 
 @pytest.mark.parametrize(
