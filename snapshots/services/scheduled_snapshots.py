@@ -166,4 +166,5 @@ def prune_scheduled_snapshots() -> list[Job]:
 def _why_it_goes(snapshot: VMSnapshot) -> str:
     schedule = snapshot.schedule
     assert schedule is not None  # noqa: S101  # only those that a schedule took are looked at
-    return f"The schedule “{schedule.name}” keeps the newest {schedule.keep}, and this one is older."
+    newest = "only the newest" if schedule.keep == 1 else f"the newest {schedule.keep}"
+    return f"The schedule “{schedule.name}” keeps {newest}, and this one is older."

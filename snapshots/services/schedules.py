@@ -168,8 +168,12 @@ def _record(actor: Actor, what: str, schedule: Schedule, machine: VirtualMachine
         actor,
         f"schedule.{what}",
         machine=machine,
-        detail=f"“{schedule.name}”: {in_words(schedule)}; {_contents(schedule)}; the newest {schedule.keep} are kept.",
+        detail=f"“{schedule.name}”: {in_words(schedule)}; {_contents(schedule)}; {_kept_in_words(schedule)}.",
     )
+
+
+def _kept_in_words(schedule: Schedule) -> str:
+    return "the newest is kept" if schedule.keep == 1 else f"the newest {schedule.keep} are kept"
 
 
 def _contents(schedule: Schedule) -> str:

@@ -194,9 +194,9 @@ def test_what_a_schedule_took_is_marked_and_says_how_long_it_stays(people: Peopl
     assert page.one('//a[@role="treeitem"]//small//use').get("href").endswith("#clock")
     details = words(page.one('//*[@id="details"]'))
     assert "By the schedule “nightly”" in details
-    assert "Kept until 3 newer ones of the schedule are there" in details
+    assert "Kept until the schedule has 3 newer ones" in details
     change_schedule(SYSTEM, schedule=row, terms=replace(terms_of(row), keep=1))
-    assert "Kept until 1 newer one of the schedule is there" in browser.get(machine_page(web)).text
+    assert "Kept until the schedule has 1 newer one" in browser.get(machine_page(web)).text
     pause_schedule(SYSTEM, schedule=row)
     assert "Kept as long as the schedule is paused" in browser.get(machine_page(web)).text
 
