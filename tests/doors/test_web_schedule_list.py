@@ -254,7 +254,7 @@ def test_jobs_and_history_say_that_a_schedule_asked(people: People, web: Virtual
     assert "Asked for by a schedule" in page.text
     assert "the product itself" not in page.text
     assert "its schedule need not keep it" in page.text
-    assert "The schedule “nightly” keeps the newest 1, and this one is older." in page.text
+    assert "The schedule “nightly” keeps only the newest, and this one is older." in page.text
 
 
 @pytest.mark.parametrize(
