@@ -23,6 +23,7 @@ from snapshots.choices import PeriodLength, UsageType
 from snapshots.models import UsageEvent, UsagePeriod, UsageRecord
 from snapshots.models.usage import NAMES, PLACE, SIZES
 from snapshots.services.billing_lock import lock_billing
+from snapshots.services.usage_inserts import insert_records
 from snapshots.services.usage_months import MonthSums
 from snapshots.services.usage_names import NamesOfTheDay
 from snapshots.usage_arithmetic import (
@@ -112,7 +113,7 @@ def _close(period: UsagePeriod) -> None:
     found = _records(period, price_list())
     while batch := list(islice(found, BATCH)):
         names.give(batch)
-        UsageRecord.objects.bulk_create(batch)
+        insert_records(batch)
         months.add(batch)
     months.write()
     _carry(period)
@@ -165,7 +166,7 @@ def _record(
     return UsageRecord(
         period=period,
         corrects=corrects,
-        type=kind,
+        type=kind.value,
         start=stay.start,
         end=stay.end,
         snapshot_uuid=uuid,
