@@ -8,7 +8,7 @@ from datetime import datetime
 from heapq import merge
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import Min, QuerySet
@@ -18,18 +18,28 @@ from snapshots.models.usage import NAMES, PLACE, SIZES
 from snapshots.usage_arithmetic import BILLION, GIB_HOUR, KIB_HOUR, Amounts, Entry, Price, PriceList, parts, whole_of
 
 CHUNK = 2000
-COLUMNS = ("snapshot_uuid", "at", "pk", "alive", *PLACE, *NAMES, *SIZES)
-NAMES_AT = 4 + len(PLACE)
+COLUMNS = ("snapshot_uuid", "at", "pk", "alive", "carried", *PLACE, *NAMES, *SIZES)
+PLACE_AT = 5
+NAMES_AT = PLACE_AT + len(PLACE)
 SIZES_AT = NAMES_AT + len(NAMES)
 
 
-def lines(
-    carried: QuerySet[UsageEvent], new: QuerySet[UsageEvent], start: datetime
-) -> Iterator[tuple[UUID, list[Entry], datetime | None]]:
-    """The events of each VM snapshot, in order: the one carried over from before `start`, and the new ones.
+class Line(NamedTuple):
+    """What happened to one VM snapshot: its events in order, and the time of the first new one from before the start, None
+    where there is none such. Of the keys of its events: those that were carried over, and the one to carry on, if any."""
+
+    uuid: UUID
+    entries: list[Entry]
+    late: datetime | None
+    carried: list[int]
+    carry: list[int]
+
+
+def lines(carried: QuerySet[UsageEvent], new: QuerySet[UsageEvent], start: datetime) -> Iterator[Line]:
+    """The events of each VM snapshot: the one carried over from before `start`, and the new ones.
 
     For one with new events from before `start` it is all its events, since what was carried says nothing of a VM snapshot
-    that was gone at `start`; the last value is then the time of the first new one.
+    that was gone at `start`.
     """
     late = first_late(new, start)
     streams = [_in_order(carried), _in_order(new)]
@@ -38,7 +48,10 @@ def lines(
         streams.append(_in_order(UsageEvent.objects.filter(period__isnull=False, snapshot_uuid__in=again)))
     for uuid, rows in groupby(merge(*streams), key=itemgetter(0)):
         # One that stands in two streams comes twice in a row.
-        yield uuid, [_entry(row) for row in dict.fromkeys(rows)], late.get(uuid)
+        events = list(dict.fromkeys(rows))
+        _, _, key, alive, *_ = events[-1]
+        was_carried = [row[2] for row in events if row[4]]
+        yield Line(uuid, [_entry(row) for row in events], late.get(uuid), was_carried, [key] if alive else [])
 
 
 def first_late(new: QuerySet[UsageEvent], start: datetime) -> dict[UUID, datetime]:
@@ -51,7 +64,7 @@ def _in_order(rows: QuerySet[UsageEvent]) -> Iterator[tuple[Any, ...]]:
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    return Entry(row[1], row[3], row[4:NAMES_AT], row[NAMES_AT:SIZES_AT], row[SIZES_AT:])
+    return Entry(row[1], row[3], row[PLACE_AT:NAMES_AT], row[NAMES_AT:SIZES_AT], row[SIZES_AT:])
 
 
 def price_list() -> PriceList:
