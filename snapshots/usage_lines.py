@@ -5,21 +5,23 @@ Who closes a period and who shows the open one read the same lines.
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from heapq import merge
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Min, QuerySet
+from django.db.models import CharField, Min, QuerySet
+from django.db.models.functions import Cast
 
 from snapshots.models import UsageEvent, UsageMonth, UsagePrice, UsageRecord
 from snapshots.models.usage import NAMES, PLACE, SIZES
 from snapshots.usage_arithmetic import BILLION, GIB_HOUR, KIB_HOUR, Amounts, Entry, Price, PriceList, parts, whole_of
 
 CHUNK = 2000
-COLUMNS = ("snapshot_uuid", "at", "pk", "alive", "carried", *PLACE, *NAMES, *SIZES)
-PLACE_AT = 5
+PLACES_KEPT = 1000
+KEY, CARRIED, PLACE_AT = 2, 4, 5
 NAMES_AT = PLACE_AT + len(PLACE)
 SIZES_AT = NAMES_AT + len(NAMES)
 
@@ -46,12 +48,13 @@ def lines(carried: QuerySet[UsageEvent], new: QuerySet[UsageEvent], start: datet
     if late:
         again = new.filter(at__lt=start).values("snapshot_uuid")
         streams.append(_in_order(UsageEvent.objects.filter(period__isnull=False, snapshot_uuid__in=again)))
-    for uuid, rows in groupby(merge(*streams), key=itemgetter(0)):
+    for text, rows in groupby(merge(*streams), key=itemgetter(0)):
         # One that stands in two streams comes twice in a row.
-        events = list(dict.fromkeys(rows))
-        _, _, key, alive, *_ = events[-1]
-        was_carried = [row[2] for row in events if row[4]]
-        yield Line(uuid, [_entry(row) for row in events], late.get(uuid), was_carried, [key] if alive else [])
+        events = {row[KEY]: row for row in rows}
+        entries = [_entry(row) for row in events.values()]
+        was_carried = [key for key, row in events.items() if row[CARRIED]]
+        uuid, carry = UUID(text), [next(reversed(events))] if entries[-1].alive else []
+        yield Line(uuid, entries, late.get(uuid), was_carried, carry)
 
 
 def first_late(new: QuerySet[UsageEvent], start: datetime) -> dict[UUID, datetime]:
@@ -60,11 +63,22 @@ def first_late(new: QuerySet[UsageEvent], start: datetime) -> dict[UUID, datetim
 
 
 def _in_order(rows: QuerySet[UsageEvent]) -> Iterator[tuple[Any, ...]]:
-    return iter(rows.order_by("snapshot_uuid", "at", "pk").values_list(*COLUMNS).iterator(CHUNK))
+    """As texts the ids are in the same order, and most of them need not be made: they come again and again."""
+    columns: Any = (_text("snapshot_uuid"), "at", "pk", "alive", "carried", *map(_text, PLACE), *NAMES, *SIZES)
+    return iter(rows.order_by("snapshot_uuid", "at", "pk").values_list(*columns).iterator(CHUNK))
+
+
+def _text(name: str) -> Cast:
+    return Cast(name, CharField())
+
+
+@lru_cache(PLACES_KEPT)
+def _place(texts: tuple[str | None, ...]) -> tuple[UUID | None, ...]:
+    return tuple(None if text is None else UUID(text) for text in texts)
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    return Entry(row[1], row[3], row[PLACE_AT:NAMES_AT], row[NAMES_AT:SIZES_AT], row[SIZES_AT:])
+    return Entry(row[1], row[3], _place(row[PLACE_AT:NAMES_AT]), row[NAMES_AT:SIZES_AT], row[SIZES_AT:])
 
 
 def price_list() -> PriceList:

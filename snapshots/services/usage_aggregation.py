@@ -40,9 +40,6 @@ from snapshots.usage_arithmetic import (
 )
 from snapshots.usage_lines import Line, amounts_of, lines, price_list
 
-BATCH = 20_000
-"""How many records are written together, in the order of time. Most of their indexes are in that order, and otherwise each
-record would touch those at places far apart. They take some 30 MB."""
 KEYS = 500
 CLOCK_WAS_AHEAD = (
     "Usage periods are closed until %s, which is to come: a clock was ahead. Usage until then is billed later."
@@ -115,9 +112,7 @@ def _close(period: UsagePeriod) -> None:
         _begin_earlier(late, period)
     carried, months = _Carried(), MonthSums()
     records = NamesOfTheDay().given(_records(period, price_list(), carried))
-    while batch := sorted(islice(records, BATCH), key=lambda record: record.stay.start):
-        insert_records(batch)
-        months.add(batch)
+    insert_records(months.added(records))
     months.write()
     carried.write()
 

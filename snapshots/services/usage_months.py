@@ -4,7 +4,7 @@ Who closes a period hands over the records it writes, and has the sums written i
 after the other, so that what is read here is still so when it is written.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import islice
@@ -57,20 +57,25 @@ class MonthSums:
     def __init__(self) -> None:
         self._sums: dict[Key, _Sum] = {}
 
-    def add(self, records: Iterable[NewRecord]) -> None:
-        """Take these records in. Usage counts in the month of the period in which it was used, corrections too."""
+    def added(self, records: Iterable[NewRecord]) -> Iterator[NewRecord]:
+        """Take these records in, and hand them on. Usage counts in the month of the period in which it was used, also what
+        corrects it later."""
         for record in records:
-            corrects, stay = record.corrects, record.stay
-            used_in = corrects or record.period
-            key: Any = (stay.place[MACHINE], used_in.month, stay.place[ACCOUNT], record.type)
-            found = self._sums.get(key)
-            if found is None:
-                found = self._sums[key] = _Sum(stay.names[MACHINE_NAME])
-            found.amounts = found.amounts.plus(record.amounts)
-            found.records += 1
-            found.currency = record.currency or found.currency
-            if corrects is None and (found.named_at is None or found.named_at <= stay.end):
-                found.machine_name, found.named_at = stay.names[MACHINE_NAME], stay.end
+            self._add(record)
+            yield record
+
+    def _add(self, record: NewRecord) -> None:
+        corrects, stay = record.corrects, record.stay
+        used_in = corrects or record.period
+        key: Any = (stay.place[MACHINE], used_in.month, stay.place[ACCOUNT], record.type)
+        found = self._sums.get(key)
+        if found is None:
+            found = self._sums[key] = _Sum(stay.names[MACHINE_NAME])
+        found.amounts = found.amounts.plus(record.amounts)
+        found.records += 1
+        found.currency = record.currency or found.currency
+        if corrects is None and (found.named_at is None or found.named_at <= stay.end):
+            found.machine_name, found.named_at = stay.names[MACHINE_NAME], stay.end
 
     def write(self) -> None:
         """Add the sums to what stands written."""

@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from django.db import connection
@@ -22,6 +24,10 @@ OF_STAY = ("period", "corrects", "start", "end", "snapshot_uuid", *PLACE, *NAMES
 OWN = ("uuid", "type", "currency", *record_columns(NO_USE))
 COLUMNS = (*OF_STAY, *OWN)
 """The fields of a record: those that are the same for all types, and those that are not."""
+START = COLUMNS.index("start")
+BATCH = 20_000
+"""How many records are written together, in the order of time. Most of their indexes are in that order, and otherwise each
+record would touch those at places far apart. They take some 30 MB."""
 KEPT = 1000
 
 
@@ -39,36 +45,32 @@ class NewRecord:
 
 
 def insert_records(records: Iterable[NewRecord]) -> None:
-    """Write these records."""
+    """Write these records, of each `BATCH` the earliest first."""
     quoted = connection.ops.quote_name
     fields: list[Any] = [UsageRecord._meta.get_field(name) for name in COLUMNS]
     columns = ", ".join(quoted(field.column) for field in fields)
     table, places = quoted(UsageRecord._meta.db_table), ", ".join(["%s"] * len(COLUMNS))
     statement = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608  # names of our own
-    rows: Any = _rows(records)  # both databases take them one by one
+    rows = _rows(records)
     with connection.cursor() as cursor:
-        cursor.executemany(statement, rows)
+        while batch := sorted(islice(rows, BATCH), key=itemgetter(START)):
+            cursor.executemany(statement, batch)
 
 
-def _rows(records: Iterable[NewRecord]) -> Iterator[list[Any]]:
+def _rows(records: Iterable[NewRecord]) -> Iterator[tuple[Any, ...]]:
     """Values as the database takes them. Whole numbers, texts and None are the same for all; ids and times are not."""
     id_of, time_of = _conversion("uuid"), _conversion("start")
-    stay, corrects, of_stay = None, None, []
+    stay, corrects = None, None
+    of_stay: tuple[Any, ...] = ()
     for record in records:
         if record.stay is not stay or record.corrects is not corrects:
             stay, corrects = record.stay, record.corrects
-            of_stay = [
-                record.period.pk,
-                corrects.pk if corrects is not None else None,
-                time_of(stay.start),
-                time_of(stay.end),
-                id_of(record.snapshot_uuid),
-                *map(id_of, stay.place),
-                *stay.names,
-                *stay.sizes,
-            ]
+            keys = (record.period.pk, corrects.pk if corrects is not None else None)
+            times = (time_of(stay.start), time_of(stay.end))
+            ids = (id_of(record.snapshot_uuid), *map(id_of, stay.place))
+            of_stay = (*keys, *times, *ids, *stay.names, *stay.sizes)
         own = (id_of(uuid.uuid4()), record.type, record.currency)
-        yield [*of_stay, *own, *record_columns(record.amounts).values()]
+        yield (*of_stay, *own, *record_columns(record.amounts).values())
 
 
 def _conversion(name: str) -> Callable[[Any], Any]:
