@@ -3,9 +3,8 @@
 Who closes a period and who shows the open one read the same lines.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from functools import lru_cache
 from heapq import merge
 from itertools import groupby
 from operator import itemgetter
@@ -20,7 +19,6 @@ from snapshots.models.usage import NAMES, PLACE, SIZES
 from snapshots.usage_arithmetic import BILLION, GIB_HOUR, KIB_HOUR, Amounts, Entry, Price, PriceList, parts, whole_of
 
 CHUNK = 2000
-PLACES_KEPT = 1000
 KEY, CARRIED, PLACE_AT = 2, 4, 5
 NAMES_AT = PLACE_AT + len(PLACE)
 SIZES_AT = NAMES_AT + len(NAMES)
@@ -51,7 +49,7 @@ def lines(carried: QuerySet[UsageEvent], new: QuerySet[UsageEvent], start: datet
     for text, rows in groupby(merge(*streams), key=itemgetter(0)):
         # One that stands in two streams comes twice in a row.
         events = {row[KEY]: row for row in rows}
-        entries = [_entry(row) for row in events.values()]
+        entries = list(_entries(events.values()))
         was_carried = [key for key, row in events.items() if row[CARRIED]]
         uuid, carry = UUID(text), [next(reversed(events))] if entries[-1].alive else []
         yield Line(uuid, entries, late.get(uuid), was_carried, carry)
@@ -63,7 +61,7 @@ def first_late(new: QuerySet[UsageEvent], start: datetime) -> dict[UUID, datetim
 
 
 def _in_order(rows: QuerySet[UsageEvent]) -> Iterator[tuple[Any, ...]]:
-    """As texts the ids are in the same order, and most of them need not be made: they come again and again."""
+    """With ids as texts, which are in the same order: most of them are the same from one event to the next."""
     columns: Any = (_text("snapshot_uuid"), "at", "pk", "alive", "carried", *map(_text, PLACE), *NAMES, *SIZES)
     return iter(rows.order_by("snapshot_uuid", "at", "pk").values_list(*columns).iterator(CHUNK))
 
@@ -72,13 +70,14 @@ def _text(name: str) -> Cast:
     return Cast(name, CharField())
 
 
-@lru_cache(PLACES_KEPT)
-def _place(texts: tuple[str | None, ...]) -> tuple[UUID | None, ...]:
-    return tuple(None if text is None else UUID(text) for text in texts)
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    return Entry(row[1], row[3], _place(row[PLACE_AT:NAMES_AT]), row[NAMES_AT:SIZES_AT], row[SIZES_AT:])
+def _entries(rows: Iterable[tuple[Any, ...]]) -> Iterator[Entry]:
+    texts: tuple[str | None, ...] = ()
+    place: tuple[UUID | None, ...] = ()
+    for row in rows:
+        if row[PLACE_AT:NAMES_AT] != texts:
+            texts = row[PLACE_AT:NAMES_AT]
+            place = tuple(None if text is None else UUID(text) for text in texts)
+        yield Entry(row[1], row[3], place, row[NAMES_AT:SIZES_AT], row[SIZES_AT:])
 
 
 def price_list() -> PriceList:

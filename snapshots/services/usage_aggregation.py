@@ -203,8 +203,8 @@ class _Carried:
             self._now.extend(line.carry)
 
     def write(self) -> None:
-        """Mark the events, in the order in which they lie in the database."""
+        """Mark the events, in the order of lines, which is that of an index of theirs."""
         for keys, mark in ((self._before, False), (self._now, True)):
-            waiting = iter(sorted(keys))
+            waiting = iter(keys)
             while batch := list(islice(waiting, KEYS)):
                 UsageEvent.objects.filter(pk__in=batch).update(carried=mark)

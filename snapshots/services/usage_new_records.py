@@ -8,7 +8,6 @@ back each of them half-way.
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
 from typing import Any
@@ -28,7 +27,6 @@ START = COLUMNS.index("start")
 BATCH = 20_000
 """How many records are written together, in the order of time. Most of their indexes are in that order, and otherwise each
 record would touch those at places far apart. They take some 30 MB."""
-KEPT = 1000
 
 
 @dataclass(slots=True)
@@ -74,6 +72,6 @@ def _rows(records: Iterable[NewRecord]) -> Iterator[tuple[Any, ...]]:
 
 
 def _conversion(name: str) -> Callable[[Any], Any]:
-    """How values of this field, and of all of its kind, are given to the database. Most come again and again."""
+    """How values of this field, and of all of its kind, are given to the database."""
     field: Any = UsageRecord._meta.get_field(name)
-    return lru_cache(KEPT)(lambda value: field.get_db_prep_save(value, connection))
+    return lambda value: field.get_db_prep_save(value, connection)
