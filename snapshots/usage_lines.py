@@ -3,42 +3,56 @@
 Who closes a period and who shows the open one read the same lines.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from heapq import merge
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Min, QuerySet
+from django.db.models import CharField, Min, QuerySet
+from django.db.models.functions import Cast
 
 from snapshots.models import UsageEvent, UsageMonth, UsagePrice, UsageRecord
 from snapshots.models.usage import NAMES, PLACE, SIZES
 from snapshots.usage_arithmetic import BILLION, GIB_HOUR, KIB_HOUR, Amounts, Entry, Price, PriceList, parts, whole_of
 
 CHUNK = 2000
-COLUMNS = ("snapshot_uuid", "at", "pk", "alive", *PLACE, *NAMES, *SIZES)
-NAMES_AT = 4 + len(PLACE)
+KEY, CARRIED, PLACE_AT = 2, 4, 5
+NAMES_AT = PLACE_AT + len(PLACE)
 SIZES_AT = NAMES_AT + len(NAMES)
 
 
-def lines(
-    carried: QuerySet[UsageEvent], new: QuerySet[UsageEvent], start: datetime
-) -> Iterator[tuple[UUID, list[Entry], datetime | None]]:
-    """The events of each VM snapshot, in order: the one carried over from before `start`, and the new ones.
+class Line(NamedTuple):
+    """What happened to one VM snapshot: its events in order, and the time of the first new one from before the start, None
+    where there is none such. Of the keys of its events: those that were carried over, and the one to carry on, if any."""
+
+    uuid: UUID
+    entries: list[Entry]
+    late: datetime | None
+    carried: list[int]
+    carry: list[int]
+
+
+def lines(carried: QuerySet[UsageEvent], new: QuerySet[UsageEvent], start: datetime) -> Iterator[Line]:
+    """The events of each VM snapshot: the one carried over from before `start`, and the new ones.
 
     For one with new events from before `start` it is all its events, since what was carried says nothing of a VM snapshot
-    that was gone at `start`; the last value is then the time of the first new one.
+    that was gone at `start`.
     """
     late = first_late(new, start)
     streams = [_in_order(carried), _in_order(new)]
     if late:
         again = new.filter(at__lt=start).values("snapshot_uuid")
         streams.append(_in_order(UsageEvent.objects.filter(period__isnull=False, snapshot_uuid__in=again)))
-    for uuid, rows in groupby(merge(*streams), key=itemgetter(0)):
+    for text, rows in groupby(merge(*streams), key=itemgetter(0)):
         # One that stands in two streams comes twice in a row.
-        yield uuid, [_entry(row) for row in dict.fromkeys(rows)], late.get(uuid)
+        events = {row[KEY]: row for row in rows}
+        entries = list(_entries(events.values()))
+        was_carried = [key for key, row in events.items() if row[CARRIED]]
+        uuid, carry = UUID(text), [next(reversed(events))] if entries[-1].alive else []
+        yield Line(uuid, entries, late.get(uuid), was_carried, carry)
 
 
 def first_late(new: QuerySet[UsageEvent], start: datetime) -> dict[UUID, datetime]:
@@ -47,11 +61,23 @@ def first_late(new: QuerySet[UsageEvent], start: datetime) -> dict[UUID, datetim
 
 
 def _in_order(rows: QuerySet[UsageEvent]) -> Iterator[tuple[Any, ...]]:
-    return iter(rows.order_by("snapshot_uuid", "at", "pk").values_list(*COLUMNS).iterator(CHUNK))
+    """With ids as texts, which are in the same order: most of them are the same from one event to the next."""
+    columns: Any = (_text("snapshot_uuid"), "at", "pk", "alive", "carried", *map(_text, PLACE), *NAMES, *SIZES)
+    return iter(rows.order_by("snapshot_uuid", "at", "pk").values_list(*columns).iterator(CHUNK))
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
-    return Entry(row[1], row[3], row[4:NAMES_AT], row[NAMES_AT:SIZES_AT], row[SIZES_AT:])
+def _text(name: str) -> Cast:
+    return Cast(name, CharField())
+
+
+def _entries(rows: Iterable[tuple[Any, ...]]) -> Iterator[Entry]:
+    texts: tuple[str | None, ...] = ()
+    place: tuple[UUID | None, ...] = ()
+    for row in rows:
+        if row[PLACE_AT:NAMES_AT] != texts:
+            texts = row[PLACE_AT:NAMES_AT]
+            place = tuple(None if text is None else UUID(text) for text in texts)
+        yield Entry(row[1], row[3], place, row[NAMES_AT:SIZES_AT], row[SIZES_AT:])
 
 
 def price_list() -> PriceList:

@@ -104,6 +104,9 @@ def _followed(
     """The stays in the account of each VM snapshot to which these events happened."""
     if not found.edges:
         return
-    for uuid, entries, _ in lines(carried, UsageEvent.objects.none() if new is None else new, found.edges[0]):
-        each = (stays(entries, begin, until, found.prices) for begin, until in pairwise(found.edges))
-        yield uuid, [stay for by_place in each for place, stay in by_place.items() if place[ACCOUNT] == found.account]
+    for line in lines(carried, UsageEvent.objects.none() if new is None else new, found.edges[0]):
+        each = (stays(line.entries, begin, until, found.prices) for begin, until in pairwise(found.edges))
+        yield (
+            line.uuid,
+            [stay for by_place in each for place, stay in by_place.items() if place[ACCOUNT] == found.account],
+        )

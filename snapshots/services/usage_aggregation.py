@@ -7,6 +7,7 @@ late, or the clock was set back) makes correction records: the difference betwee
 """
 
 import logging
+from array import array
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import islice
@@ -16,15 +17,16 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, Min, OuterRef, Q
+from django.db.models import Min
 from django.utils import timezone
 
 from snapshots.choices import PeriodLength, UsageType
 from snapshots.models import UsageEvent, UsagePeriod, UsageRecord
-from snapshots.models.usage import NAMES, PLACE, SIZES
+from snapshots.models.usage import NAMES, PLACE
 from snapshots.services.billing_lock import lock_billing
 from snapshots.services.usage_months import MonthSums
 from snapshots.services.usage_names import NamesOfTheDay
+from snapshots.services.usage_new_records import NewRecord, insert_records
 from snapshots.usage_arithmetic import (
     NO_USE,
     Amounts,
@@ -36,9 +38,9 @@ from snapshots.usage_arithmetic import (
     period_start,
     stays,
 )
-from snapshots.usage_lines import amounts_of, lines, price_list, record_columns
+from snapshots.usage_lines import Line, amounts_of, lines, price_list
 
-BATCH = 500
+KEYS = 500
 CLOCK_WAS_AHEAD = (
     "Usage periods are closed until %s, which is to come: a clock was ahead. Usage until then is billed later."
 )
@@ -108,14 +110,11 @@ def _close(period: UsagePeriod) -> None:
     late = UsageEvent.objects.filter(period=period, at__lt=period.start).aggregate(first=Min("at"))["first"]
     if late is not None:
         _begin_earlier(late, period)
-    names, months = NamesOfTheDay(), MonthSums()
-    found = _records(period, price_list())
-    while batch := list(islice(found, BATCH)):
-        names.give(batch)
-        UsageRecord.objects.bulk_create(batch)
-        months.add(batch)
+    carried, months = _Carried(), MonthSums()
+    records = NamesOfTheDay().given(_records(period, price_list(), carried))
+    insert_records(months.added(records))
     months.write()
-    _carry(period)
+    carried.write()
 
 
 def _begin_earlier(first: datetime, period: UsagePeriod) -> None:
@@ -142,42 +141,21 @@ def _begin_earlier(first: datetime, period: UsagePeriod) -> None:
     )
 
 
-def _records(period: UsagePeriod, prices: PriceList) -> Iterator[UsageRecord]:
-    carried = UsageEvent.objects.filter(carried=True)
+def _records(period: UsagePeriod, prices: PriceList, carried: "_Carried") -> Iterator[NewRecord]:
+    before = UsageEvent.objects.filter(carried=True)
     counted = UsageEvent.objects.filter(period=period)
-    for uuid, entries, late in lines(carried, counted, period.start):
-        if late is not None:
-            yield from _corrections(period, uuid, entries, late, prices)
-        for stay in stays(entries, period.start, period.end, prices).values():
+    for line in lines(before, counted, period.start):
+        carried.add(line)
+        if line.late is not None:
+            yield from _corrections(period, line.uuid, line.entries, line.late, prices)
+        for stay in stays(line.entries, period.start, period.end, prices).values():
             for kind in UsageType:
-                yield _record(period, None, uuid, stay, kind, stay.amounts(kind), stay.currency(kind))
-
-
-def _record(
-    period: UsagePeriod,
-    corrects: UsagePeriod | None,
-    uuid: UUID,
-    stay: Stay,
-    kind: UsageType,
-    amounts: Amounts,
-    currency: str,
-) -> UsageRecord:
-    return UsageRecord(
-        period=period,
-        corrects=corrects,
-        type=kind,
-        start=stay.start,
-        end=stay.end,
-        snapshot_uuid=uuid,
-        currency=currency,
-        **record_columns(amounts),
-        **dict(zip((*PLACE, *NAMES, *SIZES), (*stay.place, *stay.names, *stay.sizes), strict=True)),
-    )
+                yield NewRecord(period, None, line.uuid, stay, kind.value, stay.amounts(kind), stay.currency(kind))
 
 
 def _corrections(
     period: UsagePeriod, uuid: UUID, entries: list[Entry], first: datetime, prices: PriceList
-) -> Iterator[UsageRecord]:
+) -> Iterator[NewRecord]:
     """By what the records of earlier periods are wrong about one VM snapshot, now that more is known of it."""
     closed = UsagePeriod.objects.filter(end__gt=first, start__lt=period.start).order_by("number")
     recorded = _recorded(uuid)
@@ -194,7 +172,7 @@ def _corrections(
             missing = is_right.minus(wrong[key].amounts if key in wrong else NO_USE)
             if not missing.is_nothing:
                 currency = known.currency or (wrong[key].currency if key in wrong else "")
-                yield _record(period, earlier, uuid, known.stay, UsageType(key[1]), missing, currency)
+                yield NewRecord(period, earlier, uuid, known.stay, key[1], missing, currency)
 
 
 def _recorded(uuid: UUID) -> dict[int, dict[tuple[Place, int], _Billed]]:
@@ -211,9 +189,22 @@ def _recorded(uuid: UUID) -> dict[int, dict[tuple[Place, int], _Billed]]:
     return found
 
 
-def _carry(period: UsagePeriod) -> None:
-    """Mark the events with which the next closing begins: of each VM snapshot the last one so far, while it is there."""
-    same = UsageEvent.objects.filter(snapshot_uuid=OuterRef("snapshot_uuid"), period__isnull=False)
-    later = Exists(same.filter(Q(at__gt=OuterRef("at")) | Q(at=OuterRef("at"), pk__gt=OuterRef("pk"))))
-    UsageEvent.objects.filter(later, carried=True).update(carried=False)
-    UsageEvent.objects.filter(~later, period=period, alive=True).update(carried=True)
+class _Carried:
+    """The events with which the next closing begins: of each VM snapshot the last one so far, while it is there. Noted
+    while lines are read, and written after it."""
+
+    def __init__(self) -> None:
+        self._before, self._now = array("q"), array("q")
+
+    def add(self, line: Line) -> None:
+        """Take this VM snapshot in."""
+        if line.carried != line.carry:
+            self._before.extend(line.carried)
+            self._now.extend(line.carry)
+
+    def write(self) -> None:
+        """Mark the events, in the order of lines, which is that of an index of theirs."""
+        for keys, mark in ((self._before, False), (self._now, True)):
+            waiting = iter(keys)
+            while batch := list(islice(waiting, KEYS)):
+                UsageEvent.objects.filter(pk__in=batch).update(carried=mark)

@@ -4,15 +4,18 @@ Who closes a period hands over the records it writes, and has the sums written i
 after the other, so that what is read here is still so when it is written.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import islice
+from typing import Any
 from uuid import UUID
 
-from snapshots.models import UsageMonth, UsageRecord
+from snapshots.models import UsageMonth
+from snapshots.models.usage import NAMES, PLACE
+from snapshots.services.usage_new_records import NewRecord
 from snapshots.usage_arithmetic import NO_USE, Amounts
-from snapshots.usage_lines import amounts_of, amounts_of_month, month_columns
+from snapshots.usage_lines import amounts_of_month, month_columns
 
 BATCH = 500
 KEY = ("machine_uuid", "month", "account_uuid", "type")
@@ -29,6 +32,8 @@ SUMS = (
     "cost_rest",
     "currency",
 )
+MACHINE, ACCOUNT = PLACE.index("machine_uuid"), PLACE.index("account_uuid")
+MACHINE_NAME = NAMES.index("machine_name")
 
 Key = tuple[UUID, date, UUID, int]
 """As `KEY`."""
@@ -52,20 +57,25 @@ class MonthSums:
     def __init__(self) -> None:
         self._sums: dict[Key, _Sum] = {}
 
-    def add(self, records: Iterable[UsageRecord]) -> None:
-        """Take these records in. Usage counts in the month of the period in which it was used, corrections too."""
+    def added(self, records: Iterable[NewRecord]) -> Iterator[NewRecord]:
+        """Take these records in, and hand them on. Usage counts in the month of the period in which it was used, also what
+        corrects it later."""
         for record in records:
-            corrects = record.corrects
-            used_in = corrects or record.period
-            key = (record.machine_uuid, used_in.month, record.account_uuid, record.type)
-            found = self._sums.get(key)
-            if found is None:
-                found = self._sums[key] = _Sum(record.machine_name)
-            found.amounts = found.amounts.plus(amounts_of(record))
-            found.records += 1
-            found.currency = record.currency or found.currency
-            if corrects is None and (found.named_at is None or found.named_at <= record.end):
-                found.machine_name, found.named_at = record.machine_name, record.end
+            self._add(record)
+            yield record
+
+    def _add(self, record: NewRecord) -> None:
+        corrects, stay = record.corrects, record.stay
+        used_in = corrects or record.period
+        key: Any = (stay.place[MACHINE], used_in.month, stay.place[ACCOUNT], record.type)
+        found = self._sums.get(key)
+        if found is None:
+            found = self._sums[key] = _Sum(stay.names[MACHINE_NAME])
+        found.amounts = found.amounts.plus(record.amounts)
+        found.records += 1
+        found.currency = record.currency or found.currency
+        if corrects is None and (found.named_at is None or found.named_at <= stay.end):
+            found.machine_name, found.named_at = stay.names[MACHINE_NAME], stay.end
 
     def write(self) -> None:
         """Add the sums to what stands written."""

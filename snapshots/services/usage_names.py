@@ -4,13 +4,17 @@ What is gone keeps the name it had at its last usage event. So does what belongs
 calls it is not for the account that had it before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from hypervisors.models import Hypervisor
-from snapshots.models import Account, Domain, StoragePool, UsageRecord, VirtualMachine, VMSnapshot
+from snapshots.models import Account, Domain, StoragePool, VirtualMachine, VMSnapshot
+from snapshots.models.usage import NAMES, PLACE
+from snapshots.services.usage_new_records import NewRecord
 
+BATCH = 500
 LASTING: dict[str, Any] = {"account": Account, "domain": Domain, "pool": StoragePool, "hypervisor": Hypervisor}
 """Of which there are few enough to keep the names of all that were met."""
 OWNED: dict[str, tuple[Any, str]] = {
@@ -19,6 +23,9 @@ OWNED: dict[str, tuple[Any, str]] = {
 }
 """What belongs to an account, and where its public id stands."""
 
+KINDS = [name.removesuffix("_name") for name in NAMES]
+PLACES = {name.removesuffix("_uuid"): number for number, name in enumerate(PLACE)}
+
 
 class NamesOfTheDay:
     """Names by public id, looked up for many records at once."""
@@ -26,21 +33,24 @@ class NamesOfTheDay:
     def __init__(self) -> None:
         self._known: dict[str, dict[UUID, str | None]] = {kind: {} for kind in LASTING}
 
-    def give(self, records: Sequence[UsageRecord]) -> None:
-        """Write the present names into these records, which are not saved yet."""
-        for kind, model in LASTING.items():
-            names = self._names(kind, model, _wanted(kind, records))
-            for record in records:
-                name = names.get(getattr(record, f"{kind}_uuid"))
-                if name is not None:
-                    setattr(record, f"{kind}_name", name)
-        for kind, (model, account) in OWNED.items():
-            rows = model._default_manager.filter(uuid__in=_wanted(kind, records)).order_by()
-            now = {uuid: (name, owner) for uuid, name, owner in rows.values_list("uuid", "name", account)}
-            for record in records:
-                name, owner = now.get(getattr(record, f"{kind}_uuid"), (None, None))
-                if owner == record.account_uuid:
-                    setattr(record, f"{kind}_name", name)
+    def given(self, records: Iterable[NewRecord]) -> Iterator[NewRecord]:
+        """These records with the present names."""
+        waiting = iter(records)
+        while batch := list(islice(waiting, BATCH)):
+            self._give(batch)
+            yield from batch
+
+    def _give(self, records: Collection[NewRecord]) -> None:
+        lasting = {kind: self._names(kind, model, _wanted(kind, records)) for kind, model in LASTING.items()}
+        owned = {kind: _owned(model, owner, _wanted(kind, records)) for kind, (model, owner) in OWNED.items()}
+        # Records of several types share a stay.
+        for record in {id(record.stay): record for record in records}.values():
+            stay, account = record.stay, _uuid("account", record)
+            found = {kind: known.get(_uuid(kind, record)) for kind, known in lasting.items()}
+            for kind, now in owned.items():
+                name, owner = now.get(_uuid(kind, record), (None, None))
+                found[kind] = name if owner == account else None
+            stay.names = tuple(found[kind] or name for kind, name in zip(KINDS, stay.names, strict=True))
 
     def _names(self, kind: str, model: Any, wanted: set[UUID]) -> dict[UUID, str | None]:
         known = self._known[kind]
@@ -51,5 +61,14 @@ class NamesOfTheDay:
         return known
 
 
-def _wanted(kind: str, records: Sequence[UsageRecord]) -> set[UUID]:
-    return {uuid for record in records if (uuid := getattr(record, f"{kind}_uuid")) is not None}
+def _owned(model: Any, owner: str, wanted: set[UUID]) -> dict[UUID, tuple[str, UUID]]:
+    rows = model._default_manager.filter(uuid__in=wanted).order_by()
+    return {uuid: (name, account) for uuid, name, account in rows.values_list("uuid", "name", owner)}
+
+
+def _uuid(kind: str, record: NewRecord) -> Any:
+    return record.snapshot_uuid if kind == "snapshot" else record.stay.place[PLACES[kind]]
+
+
+def _wanted(kind: str, records: Iterable[NewRecord]) -> set[UUID]:
+    return {uuid for record in records if (uuid := _uuid(kind, record)) is not None}

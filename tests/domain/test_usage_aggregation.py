@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from snapshots.choices import PeriodLength, UsageChange, UsageType
 from snapshots.models import OpenUsage, UsageEvent, UsagePeriod, UsageRecord
-from snapshots.services import tenancy
+from snapshots.services import tenancy, usage_aggregation, usage_names, usage_new_records
 from snapshots.services.snapshot_actions import request_delete, request_rename, request_revert
 from tests.builders import SYSTEM, Cloud, People, acting, run, take
 from tests.usage import GIB, HOUR, Line, all_records, at, close, prove_all
@@ -130,6 +130,36 @@ def test_a_missed_week_is_caught_up_with_period_by_period() -> None:
     assert len(close("2026-03-09 01:00")) == 7
     assert [line.hours() for line in lines] == [[12, 24, 24, 24, 12], [12] + 7 * [24], [12] + 7 * [24], [1]]
     prove_all()
+
+
+def test_more_than_is_written_at_once_is_billed_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage_new_records, "BATCH", 3)
+    monkeypatch.setattr(usage_names, "BATCH", 1)
+    monkeypatch.setattr(usage_aggregation, "KEYS", 2)
+    lines = [Line().taken(f"2026-03-01 {hour:02d}:00") for hour in (9, 3, 15, 21, 6, 12, 18)]
+    close("2026-03-02 01:00")
+    assert [line.hours() for line in lines] == [[15], [21], [9], [3], [18], [12], [6]]
+    lines[0].deleted("2026-03-02 12:00")
+    close("2026-03-04 01:00")
+    assert [line.hours() for line in lines] == [[15, 12], *([24 - hour, 24, 24] for hour in (3, 15, 21, 6, 12, 18))]
+    prove_all()
+
+
+def test_the_last_event_of_each_vm_snapshot_that_is_there_is_carried_and_no_other() -> None:
+    gone = Line().taken("2026-03-01 06:00").deleted("2026-03-02 06:00")
+    stays = Line().taken("2026-03-01 06:00").resized("2026-03-02 06:00", estimated_bytes=2 * GIB)
+    for until, carried in (
+        ("2026-03-02 01:00", {gone: "create", stays: "create"}),
+        ("2026-03-04 01:00", {stays: "resize"}),
+    ):
+        close(until)
+        marked = UsageEvent.objects.filter(carried=True).values_list("snapshot_uuid", "change")
+        assert set(marked) == {(line.uuid, change) for line, change in carried.items()}
+
+
+def test_every_column_of_a_record_is_written() -> None:
+    fields = {field.name for field in UsageRecord._meta.concrete_fields if not field.primary_key}
+    assert set(usage_new_records.COLUMNS) == fields
 
 
 def test_closing_again_closes_nothing_and_changes_nothing() -> None:
