@@ -128,15 +128,10 @@ def allocate(
     return snapshot, ledger.settle_one(machine_pk)
 
 
-def release_from_schedule(machine_pk: int, *, schedule_pk: int | None = None, snapshot_pk: int | None = None) -> None:
-    """The VM snapshots that a schedule took, or this one of them, are no schedule's any more."""
+def release_from_schedule(machine_pk: int, **of: int) -> None:
+    """The machine's VM snapshots that these conditions find are no schedule's any more."""
     hold_machine(machine_pk)
-    rows = VMSnapshot.objects.filter(machine_id=machine_pk, schedule__isnull=False)
-    if schedule_pk is not None:
-        rows = rows.filter(schedule=schedule_pk)
-    if snapshot_pk is not None:
-        rows = rows.filter(pk=snapshot_pk)
-    rows.update(schedule=None)
+    VMSnapshot.objects.filter(machine_id=machine_pk, **of).update(schedule=None)
 
 
 def confirm_taken(snapshot_pk: int, record: SnapshotRecord) -> None:

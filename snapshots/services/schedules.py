@@ -106,7 +106,7 @@ def amend_schedule(
 def delete_schedule(actor: Actor, *, schedule: Schedule) -> None:
     """Forget a schedule. The VM snapshots it took stay, and are nobody's to delete but people's."""
     schedule, machine = _operable(actor, schedule)
-    tree.release_from_schedule(machine.pk, schedule_pk=schedule.pk)
+    tree.release_from_schedule(machine.pk, schedule=schedule.pk)
     _record(actor, "deleted", schedule, machine)
     schedule.delete()
 
@@ -119,7 +119,7 @@ def keep_snapshot(actor: Actor, *, snapshot: VMSnapshot) -> VMSnapshot:
     if snapshot.schedule is None:
         raise InvalidState(f"No schedule deletes the VM snapshot {snapshot.name}: it is kept already.")
     schedule = snapshot.schedule
-    tree.release_from_schedule(machine.pk, snapshot_pk=snapshot.pk)
+    tree.release_from_schedule(machine.pk, pk=snapshot.pk)
     events.record(
         actor,
         "snapshot.kept",

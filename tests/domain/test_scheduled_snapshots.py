@@ -2,58 +2,24 @@
 done is told of, and keeps nothing else from being done."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
-import time_machine
 
 from hypervisors import errors
-from snapshots import tasks
 from snapshots.choices import Trigger
-from snapshots.models import Event, Job, Schedule, VirtualMachine, VMSnapshot
-from snapshots.refusals import InvalidState
-from snapshots.services import automatic_deletion, scheduled_snapshots
+from snapshots.models import Event, Job, Schedule, VMSnapshot
 from snapshots.services.book_check import check_books
-from snapshots.services.machine_actions import request_stop
 from snapshots.services.scheduled_snapshots import prune_scheduled_snapshots, take_due_snapshots
 from snapshots.services.schedules import keep_snapshot, pause_schedule
-from snapshots.services.tenancy import assign_machine
 from tests.builders import acting, drawn, limit, run, schedule, take, use_of
-
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-FIRST = datetime(2026, 6, 2, 2, 30, tzinfo=UTC)
-"""When a nightly schedule made at noon is first due."""
-DAY = timedelta(days=1)
-
-
-@contextmanager
-def clock(at: datetime) -> Iterator[None]:
-    with time_machine.travel(at, tick=False):
-        yield
+from tests.domain.scheduling import DAY, FIRST, NOON, clock, names, nights
 
 
 @pytest.fixture(autouse=True)
 def at_noon() -> Iterator[None]:
     with clock(NOON):
         yield
-
-
-def nights(count: int, first: datetime = FIRST) -> None:
-    """So many nights with their passes: what is due is taken, then what need not be kept is deleted."""
-    for night in range(count):
-        with clock(first + night * DAY):
-            for job in take_due_snapshots():
-                run(job)
-            for job in prune_scheduled_snapshots():
-                run(job)
-
-
-def names(machine: VirtualMachine) -> list[str]:
-    """What the machine has, the oldest first."""
-    return list(
-        VMSnapshot.objects.filter(machine=machine, parent__isnull=False).order_by("pk").values_list("name", flat=True)
-    )
 
 
 def test_what_is_due_is_taken_once_and_the_next_time_is_waited_for(web):
@@ -241,180 +207,3 @@ def test_a_pool_that_would_become_too_full_stops_it_with_the_figures(web, cloud,
     nightly.refresh_from_db()
     assert nightly.missed.startswith("The storage pool default is ")
     assert names(web) == []
-
-
-# Late, busy, gone
-
-
-def test_a_busy_machine_is_waited_for(web):
-    nightly = schedule(web)
-    with clock(FIRST):
-        stopping = request_stop(acting(None), machine=web, force=True)
-        assert take_due_snapshots() == []
-        nightly.refresh_from_db()
-        assert (nightly.next_at, nightly.missed) == (FIRST, "")
-        run(stopping)
-    with clock(FIRST + timedelta(minutes=40)):
-        assert run(take_due_snapshots()[0]).state == "succeeded"
-    assert names(web) == ["nightly 2026-06-02 02:30 UTC"]
-
-
-def test_what_is_busy_for_too_long_or_due_while_the_product_stood_still_is_missed_once(web):
-    nightly = schedule(web)
-    with clock(FIRST + 5 * DAY + timedelta(hours=1, seconds=1)):
-        assert take_due_snapshots() == []
-    nightly.refresh_from_db()
-    assert nightly.missed == scheduled_snapshots.TOO_LATE
-    assert nightly.next_at == FIRST + 6 * DAY
-    assert Event.objects.filter(action="schedule.missed").count() == 1
-
-
-def test_what_was_due_a_short_time_ago_is_made_up_for_once(web):
-    nightly = schedule(web, frequency="hourly", minute=0)
-    with clock(NOON + timedelta(hours=1, minutes=59)):
-        assert len(take_due_snapshots()) == 1
-        assert take_due_snapshots() == []
-    nightly.refresh_from_db()
-    assert nightly.next_at == NOON + timedelta(hours=2)
-
-
-def test_a_clock_that_goes_back_takes_nothing_twice(web):
-    schedule(web)
-    nights(1)
-    with clock(NOON):
-        assert take_due_snapshots() == []
-    nights(1)
-    assert len(names(web)) == 1
-
-
-def test_two_that_are_due_at_once_are_taken_one_after_the_other(web):
-    schedule(web)
-    schedule(web, name="weekly", frequency="weekly", weekdays=(2,))
-    with clock(FIRST):
-        (first,) = take_due_snapshots()
-        assert take_due_snapshots() == []
-        run(first)
-        (second,) = take_due_snapshots()
-        assert run(second).state == "succeeded"
-    assert len(names(web)) == 2
-
-
-def test_a_pass_looks_after_so_many_and_machines_that_are_busy_keep_none_of_the_others_waiting(
-    web, db_machine, monkeypatch
-):
-    monkeypatch.setattr(scheduled_snapshots, "AT_ONCE", 1)
-    for machine in (web, db_machine):
-        schedule(machine, keep=1)
-    with clock(FIRST):
-        stopping = request_stop(acting(None), machine=web, force=True)
-        assert [run(job).machine_name for job in take_due_snapshots()] == ["db"]
-        run(stopping)
-        assert [run(job).machine_name for job in take_due_snapshots()] == ["web"]
-    with clock(FIRST + DAY):
-        assert [len([run(job) for job in take_due_snapshots()]) for _ in range(3)] == [1, 1, 0]
-        assert [len([run(job) for job in prune_scheduled_snapshots()]) for _ in range(3)] == [1, 1, 0]
-
-
-def test_a_machine_that_is_missing_or_nobodys_or_whose_endpoint_is_off_is_missed(people, web, db_machine, cloud):
-    missing, nobodys = schedule(web), schedule(db_machine)
-    cloud.world.undefine(web.native_id)
-    cloud.sync()
-    assign_machine(acting(people.root), machine=db_machine, account=None)
-    nights(2)
-    missing.refresh_from_db()
-    nobodys.refresh_from_db()
-    assert "not on its hypervisor any more" in missing.missed
-    assert "belongs to no account" in nobodys.missed
-    assert Event.objects.filter(action="schedule.missed").count() == 2
-
-
-@pytest.fixture
-def first_fails(monkeypatch):
-    """Asking for a VM snapshot, or for the deletion of one, of the machine `web` ends in this error."""
-
-    def make(room, name, error):
-        ask = getattr(room, name)
-
-        def ask_for(actor, **values):
-            machine = values["machine"] if "machine" in values else values["snapshot"].machine
-            if machine.name == "web":
-                raise error
-            return ask(actor, **values)
-
-        monkeypatch.setattr(room, name, ask_for)
-
-    return make
-
-
-def test_one_that_cannot_be_asked_for_keeps_no_other_from_being_taken(web, db_machine, first_fails, caplog):
-    broken, whole = schedule(web), schedule(db_machine)
-    first_fails(scheduled_snapshots, "request_create", RuntimeError("broken"))
-    with clock(FIRST):
-        (job,) = take_due_snapshots()
-    assert job.machine_name == "db"
-    broken.refresh_from_db()
-    whole.refresh_from_db()
-    assert (broken.missed, whole.missed) == (scheduled_snapshots.AN_ERROR, "")
-    assert broken.next_at == FIRST + DAY
-    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [RuntimeError]
-
-
-@pytest.mark.parametrize("error", [InvalidState("Its disk is in use."), RuntimeError("broken")])
-def test_one_that_cannot_be_deleted_keeps_no_other_from_being_deleted(web, db_machine, first_fails, error):
-    for machine in (web, db_machine):
-        schedule(machine, keep=1)
-    first_fails(automatic_deletion, "request_delete", error)
-    nights(3)
-    assert (len(names(web)), len(names(db_machine))) == (3, 1)
-    told = Event.objects.get(action="snapshot.not_pruned")
-    assert (told.machine, told.level) == (web, "warning")
-    assert told.detail.startswith("Its schedule need not keep it, and stays. ")
-
-
-def test_a_deletion_that_fails_is_left_for_a_day_and_the_next_oldest_goes(web, cloud):
-    nightly = schedule(web, keep=3)
-    nights(3)
-    Schedule.objects.filter(pk=nightly.pk).update(keep=1)
-    cloud.world.refuse("delete_snapshot", errors.Busy)
-    with clock(FIRST + 2 * DAY + timedelta(hours=1)):
-        jobs = [run(job) for _ in range(3) for job in prune_scheduled_snapshots()]
-    assert [(job.snapshot_name, job.state) for job in jobs] == [
-        ("nightly 2026-06-02 02:30 UTC", "failed"),
-        ("nightly 2026-06-03 02:30 UTC", "succeeded"),
-    ]
-
-
-def test_nothing_is_left_when_the_machine_goes_with_its_schedules(web):
-    nightly = schedule(web)
-    with clock(FIRST):
-        Schedule.objects.filter(pk=nightly.pk).delete()
-        assert take_due_snapshots() == []
-
-
-def test_a_pass_that_dies_before_it_is_done_has_done_nothing_and_the_next_takes_it(web, monkeypatch):
-    class Killed(BaseException):
-        """The process ends here."""
-
-    def die(*_, **__):
-        raise Killed
-
-    nightly = schedule(web)
-    with clock(FIRST):
-        with monkeypatch.context() as dying:
-            dying.setattr(scheduled_snapshots, "_put_forward", die)
-            with pytest.raises(Killed):
-                take_due_snapshots()
-        nightly.refresh_from_db()
-        assert (Job.objects.filter(machine=web, action="create_snapshot").exists(), nightly.next_at) == (False, FIRST)
-        assert run(take_due_snapshots()[0]).state == "succeeded"
-
-
-def test_the_ticks_do_both(web):
-    schedule(web, keep=1)
-    for night in range(2):
-        with clock(FIRST + night * DAY):
-            tasks.take_scheduled_snapshots()
-            run(Job.objects.get(state="queued"))
-    with clock(FIRST + DAY):
-        tasks.prune_scheduled_snapshots()
-    assert Job.objects.get(state="queued").action == "delete_snapshot"
