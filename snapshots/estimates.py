@@ -141,12 +141,15 @@ def growth_by_take(
     memory: bool,
     volume_bytes: int,
     machine_memory_bytes: int,
+    before: MachineEstimate | None = None,
 ) -> Growth:
     """What one more VM snapshot adds, taken below the row with the key `below` (the anchor's, for a first one), and with
-    memory or without. `counted` are the keys of those that count in limits."""
+    memory or without. `counted` are the keys of those that count in limits, `before` is the estimate of the rows, if it is
+    known."""
     sizes = {"volume_bytes": volume_bytes, "machine_memory_bytes": machine_memory_bytes}
     kind = SnapshotType.DISK_AND_MEMORY if memory else SnapshotType.DISK
-    before = estimate_machine(rows, **sizes)
+    if before is None:
+        before = estimate_machine(rows, **sizes)
     # The youngest of all, as its row will be.
     new = _Wanted(max((row.pk for row in rows), default=NEW) + 1, below, kind, machine_memory_bytes if memory else 0)
     after = estimate_machine([*rows, new], **sizes)

@@ -8,23 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
 from uuid import UUID
 
-from django.db.models import (
-    Aggregate,
-    Count,
-    DateTimeField,
-    Exists,
-    Field,
-    IntegerField,
-    Min,
-    OuterRef,
-    QuerySet,
-    Subquery,
-    Value,
-)
-from django.db.models.functions import Coalesce
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from snapshots.access import Person, is_root_admin, operable_accounts, visible_machines
@@ -104,6 +90,7 @@ class MachinePage:
             memory=memory,
             volume_bytes=sum(volume.capacity_bytes for volume in self.volumes),
             machine_memory_bytes=self.machine.memory_bytes,
+            before=self.estimate,
         )
 
     def adoption_of(self, rows: Sequence[VMSnapshot]) -> Wanted:
@@ -206,7 +193,7 @@ def stamp_of(machine: VirtualMachine, newest_job: Job | None, newest_event_pk: i
         newest_job and (newest_job.pk, newest_job.state),
         newest_event_pk,
         # A time that is missed for the same reason as the one before writes no event.
-        (machine.schedule_count, machine.next_scheduled_at),  # type: ignore[attr-defined]  # by _machines
+        machine.next_scheduled_at,  # type: ignore[attr-defined]  # by _machines
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
@@ -272,21 +259,15 @@ def active_jobs_of(machine_pks: list[int]) -> dict[int, Job]:
 
 
 def _machines(person: Person) -> QuerySet[VirtualMachine]:
+    due = Schedule.objects.filter(machine=OuterRef("pk"), enabled=True)
     return (
         visible_machines(person)
         .select_related("hypervisor", "account__domain")
         .annotate(
             in_operable_account=Exists(operable_accounts(person).filter(pk=OuterRef("account"))),
-            schedule_count=Coalesce(_of_schedules(Count("pk"), IntegerField()), Value(0)),
-            next_scheduled_at=_of_schedules(Min("next_at"), DateTimeField()),
+            next_scheduled_at=Subquery(due.order_by("next_at").values("next_at")[:1]),
         )
     )
-
-
-def _of_schedules(figure: Aggregate, kind: "Field[Any, Any]") -> Subquery:
-    """A figure of all schedules of the machine; nothing where it has none."""
-    rows = Schedule.objects.filter(machine=OuterRef("pk")).order_by().values("machine")
-    return Subquery(rows.annotate(figure=figure).values("figure"), output_field=kind)
 
 
 def _may_operate(person: Person, machine: VirtualMachine) -> bool:

@@ -138,12 +138,12 @@ def test_the_machine_page_leads_to_its_schedules_and_says_when_the_next_is_due(
 
     assert said() == "Schedule VM snapshots"
     late, early = schedule(web, hour=23, minute=59), schedule(web, name="early", frequency="hourly", minute=1)
-    assert said().startswith("2, next")
+    assert said().startswith("next ")
     (time,) = browser.get(machine_page(web)).find('//dl[@class="facts"]//a/time')
     assert time.get("datetime") == min(early.next_at, late.next_at).isoformat(timespec="seconds")
     for row in (late, early):
         pause_schedule(SYSTEM, schedule=row)
-    assert said() == "2, paused"
+    assert said() == "Schedule VM snapshots"
 
 
 def test_schedules_cost_the_machine_page_no_query(
