@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Exists, F, OuterRef, Q, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
@@ -46,7 +46,12 @@ def take_due_snapshots() -> list[Job]:
     due = Schedule.objects.filter(late | ~Exists(busy), enabled=True, next_at__lte=now).order_by("next_at", "pk")
     jobs = []
     for schedule in list(due[:AT_ONCE]):
-        job = _take(schedule)
+        try:
+            job = _take(schedule)
+        except Exception:
+            # Not even its next time could be found, nor its being missed be written: that is one schedule's matter.
+            log.exception("The schedule %s could not be put forward", schedule.uuid)
+            continue
         if job is not None:
             jobs.append(job)
     return jobs
@@ -71,6 +76,9 @@ def _take(schedule: Schedule) -> Job | None:
         return None  # The next pass comes back, until it is late.
     except Refusal as refusal:
         _miss_now(schedule, refusal.detail)
+    except OperationalError as error:
+        # The database was busy, or went away for a moment. The next pass comes back, until it is late.
+        log.warning("The schedule %s is due and has to wait: %s", schedule.uuid, error)
     except Exception:
         # One that cannot be taken must not keep those of all other machines; it is told of, and waits for its next time.
         log.exception("The schedule %s is due and could not be asked for", schedule.uuid)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 
 from hypervisors import errors
 from snapshots import tasks
@@ -135,6 +136,37 @@ def test_one_that_cannot_be_asked_for_keeps_no_other_from_being_taken(web, db_ma
     assert (broken.missed, whole.missed) == (scheduled_snapshots.AN_ERROR, "")
     assert broken.next_at == FIRST + DAY
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [RuntimeError]
+
+
+def test_a_database_that_is_busy_for_a_moment_lets_nothing_be_missed(web, monkeypatch, caplog):
+    nightly = schedule(web)
+    with clock(FIRST):
+        with monkeypatch.context() as busy:
+            busy.setattr(scheduled_snapshots, "request_create", failing(OperationalError("database is locked")))
+            assert take_due_snapshots() == []
+        nightly.refresh_from_db()
+        assert (nightly.missed, nightly.next_at) == ("", FIRST)
+        assert "has to wait: database is locked" in caplog.text
+        assert run(take_due_snapshots()[0]).state == "succeeded"
+
+
+def test_one_whose_next_time_cannot_be_found_keeps_no_other_from_being_taken(web, db_machine, caplog):
+    """Its zone is not known any more, say."""
+    lost = schedule(web)
+    schedule(db_machine)
+    Schedule.objects.filter(pk=lost.pk).update(time_zone="Atlantis/Poseidonis")
+    with clock(FIRST):
+        assert [job.machine_name for job in take_due_snapshots()] == ["db"]
+    assert f"The schedule {lost.uuid} could not be put forward" in caplog.text
+
+
+def failing(error):
+    """Something that always ends in this error."""
+
+    def fail(*_, **__):
+        raise error
+
+    return fail
 
 
 @pytest.mark.parametrize("error", [InvalidState("Its disk is in use."), RuntimeError("broken")])
