@@ -6,7 +6,6 @@ due at a time that comes twice is due the first time (PEP 495). Of hours that co
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -44,34 +43,30 @@ def next_time(rhythm: Rhythm, after: datetime) -> datetime:
 def _times(rhythm: Rhythm, after: datetime) -> Iterator[datetime]:
     """Times that are due, in order, from some time up to `after` on."""
     zone = ZoneInfo(rhythm.time_zone)
-    if rhythm.frequency == Frequency.HOURLY:
-        yield from _hours(rhythm, after, zone)
-        return
-    # The clock may be put forward in between, so that one begins well before.
-    first = after.astimezone(zone).replace(
-        hour=rhythm.hour, minute=rhythm.minute, second=0, microsecond=0, tzinfo=None
-    ) - timedelta(days=2)
+    for wall in _walls(rhythm, after.astimezone(zone).replace(tzinfo=None)):
+        first = wall.replace(tzinfo=zone).astimezone(UTC)
+        yield first
+        again = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
+        # Of a time that is skipped `fold` chooses another one, which is none of the clock's that is meant.
+        if rhythm.frequency == Frequency.HOURLY and again.astimezone(zone).replace(tzinfo=None) == wall:
+            yield again
+
+
+def _walls(rhythm: Rhythm, after: datetime) -> rrule:
+    """What clocks show when it is due, from two days before `after` on: they may have been put forward since."""
+    first = after.replace(hour=rhythm.hour, minute=rhythm.minute, second=0, microsecond=0) - timedelta(days=2)
     match rhythm.frequency:
+        case Frequency.HOURLY:
+            first = first.replace(hour=0)
+            return rrule(DAILY, dtstart=first, byhour=range(0, 24, rhythm.every_hours), byminute=rhythm.minute)
         case Frequency.DAILY:
-            days = rrule(DAILY, dtstart=first)
+            return rrule(DAILY, dtstart=first)
         case Frequency.WEEKLY:
-            days = rrule(WEEKLY, dtstart=first, byweekday=[day - 1 for day in rhythm.weekdays])
+            return rrule(WEEKLY, dtstart=first, byweekday=[day - 1 for day in rhythm.weekdays])
         case Frequency.MONTHLY:
-            days = rrule(MONTHLY, dtstart=first, bymonthday=rhythm.day)
+            return rrule(MONTHLY, dtstart=first, bymonthday=rhythm.day)
         case unknown:
             raise ValueError(f"There is no frequency {unknown}.")
-    for wall in days:
-        yield wall.replace(tzinfo=zone).astimezone(UTC)
-
-
-def _hours(rhythm: Rhythm, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:
-    """Minute by minute: offsets from UTC need not be whole hours, and may change by less than one."""
-    begin = after.astimezone(UTC).replace(second=0, microsecond=0)
-    for distance in count():
-        at = begin + timedelta(minutes=distance)
-        wall = at.astimezone(zone)
-        if wall.minute == rhythm.minute and wall.hour % rhythm.every_hours == 0:
-            yield at
 
 
 def in_words(rhythm: Rhythm) -> str:

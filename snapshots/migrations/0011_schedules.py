@@ -116,7 +116,7 @@ class Migration(migrations.Migration):
             model_name="vmsnapshot",
             index=models.Index(
                 condition=models.Q(("schedule__isnull", False)),
-                fields=["schedule", "-created_at", "-id"],
+                fields=["schedule", "state", "-id"],
                 name="snapshot_of_a_schedule",
             ),
         ),

@@ -101,7 +101,7 @@ class VMSnapshot(MPTTModel):  # type: ignore[misc]  # mptt carries no types
                 name="snapshot_not_adopted",
             ),
             models.Index(
-                fields=("schedule", "-created_at", "-id"),
+                fields=("schedule", "state", "-id"),
                 condition=Q(schedule__isnull=False),
                 name="snapshot_of_a_schedule",
             ),

@@ -7,21 +7,21 @@ its own; why it stays is told once.
 """
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from snapshots.access import Actor
-from snapshots.choices import ACTIVE_JOB_STATES, JobAction, JobState, SnapshotState
+from snapshots.choices import ACTIVE_JOB_STATES, JobAction, JobState
 from snapshots.models import Event, Job, VMSnapshot
 from snapshots.refusals import NotVisible, Refusal, VMBusy
 from snapshots.services import events
+from snapshots.services.locked_targets import locked_machine
 from snapshots.services.snapshot_actions import request_delete
 
 log = logging.getLogger(__name__)
@@ -31,19 +31,20 @@ TRY_AGAIN_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """How the history tells of it: `goes` and `stays` are the events, `why` says why one goes, and `should_go` the same of
-    one that stays, in the beginning of a sentence."""
+class Doom:
+    """Why VM snapshots go. `still` asks once more, under the machine's lock, whether one of them is to go; `why` says it in
+    words, and `should_go` the same of one that stays, in the beginning of a sentence. `goes` and `stays` are the events."""
 
+    still: Callable[[VMSnapshot], bool]
+    why: Callable[[VMSnapshot], str]
+    should_go: str
     goes: str
     stays: str
-    should_go: str
-    why: Callable[[VMSnapshot], str]
 
 
 def free_to_go(rows: Any) -> Any:
-    """Of these VM snapshots those that can be asked to go now: Ready, on a machine that is there and on which nothing is
-    under way."""
+    """Of these VM snapshots those that can be asked to go now: on a machine that is there and on which nothing is under
+    way, and not tried in vain a short time ago."""
     about = Job.objects.filter(machine=OuterRef("machine"))
     failed = about.filter(
         snapshot=OuterRef("pk"),
@@ -54,51 +55,61 @@ def free_to_go(rows: Any) -> Any:
     return rows.filter(
         ~Exists(about.filter(state__in=ACTIVE_JOB_STATES)),
         ~Exists(failed),
-        state=SnapshotState.READY,
         machine__missing_since=None,
         machine__hypervisor__enabled=True,
     )
 
 
-def by_machine(rows: Any) -> list[list[VMSnapshot]]:
-    """These VM snapshots by machine, the oldest first."""
-    found: dict[int, list[VMSnapshot]] = defaultdict(list)
-    for row in rows.order_by("machine_id", "created_at", "pk").iterator(chunk_size=500):
-        found[row.machine_id].append(row)
-    return list(found.values())
+def ask_for_one_of_each(actor: Actor, machines: Iterable[list[VMSnapshot]], doom: Doom) -> list[Job]:
+    """A job for the first of each machine's that may go now."""
+    jobs = []
+    for of_one_machine in machines:
+        try:
+            job = _ask_for_one(actor, of_one_machine, doom)
+        except OperationalError as error:
+            # The database was busy, or went away for a moment; the next pass comes back.
+            log.warning("VM snapshots of one machine are to be deleted and have to wait: %s", error)
+            continue
+        if job is not None:
+            jobs.append(job)
+    return jobs
 
 
-def ask_for_one(actor: Actor, of_one_machine: list[VMSnapshot], telling: Telling) -> Job | None:
-    """A job for the first of these that may go now."""
+def _ask_for_one(actor: Actor, of_one_machine: list[VMSnapshot], doom: Doom) -> Job | None:
     for snapshot in of_one_machine:
         try:
             with transaction.atomic():
+                locked_machine(snapshot.machine_id)
+                if not doom.still(snapshot):
+                    continue  # Somebody decided otherwise meanwhile.
                 job = request_delete(actor, snapshot=snapshot)
-                events.record(actor, telling.goes, job=job, detail=telling.why(snapshot))
+                events.record(actor, doom.goes, job=job, detail=doom.why(snapshot))
                 return job
         except VMBusy:
             return None  # Somebody was faster; the next pass comes back.
         except NotVisible:
             continue  # It went meanwhile.
         except Refusal as refusal:
-            _tell_that_it_stays(actor, snapshot, telling, refusal.detail)
+            _tell_that_it_stays(actor, snapshot, doom, refusal.detail)
+        except OperationalError:
+            raise
         except Exception:
             # One that cannot go must not keep those of all other machines; it is told of once, and tried again.
-            if _tell_that_it_stays(actor, snapshot, telling, "An error in VMSnap; the log has the details."):
+            if _tell_that_it_stays(actor, snapshot, doom, "An error in VMSnap; the log has the details."):
                 log.exception("VM snapshot %s is to be deleted and could not be asked to go", snapshot.uuid)
     return None
 
 
-def _tell_that_it_stays(actor: Actor, snapshot: VMSnapshot, telling: Telling, why: str) -> bool:
+def _tell_that_it_stays(actor: Actor, snapshot: VMSnapshot, doom: Doom, why: str) -> bool:
     """Tell it in the history, unless that was told of this machine before: a pass comes every few minutes. Whether it was
     news."""
     machine = snapshot.machine
-    detail = f"{telling.should_go}, and stays. {why}"
-    if Event.objects.filter(machine=machine, action=telling.stays, detail=detail).exists():
+    detail = f"{doom.should_go}, and stays. {why}"
+    if Event.objects.filter(machine=machine, action=doom.stays, detail=detail).exists():
         return False
     events.record(
         actor,
-        telling.stays,
+        doom.stays,
         level=Event.Level.WARNING,
         machine=machine,
         snapshot_uuid=snapshot.uuid,

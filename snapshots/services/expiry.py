@@ -5,14 +5,16 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from django.db.models import Q
 from django.utils import timezone
 
 from snapshots.access import SYSTEM
+from snapshots.choices import SnapshotState
 from snapshots.limit_levels import OLDEST_DAYS, Place, Setting, rooms_of
 from snapshots.models import Account, Job, VMSnapshot
-from snapshots.services.automatic_deletion import Telling, ask_for_one, by_machine, free_to_go
+from snapshots.services.automatic_deletion import Doom, ask_for_one_of_each, free_to_go
 
 
 def expire_snapshots() -> list[Job]:
@@ -25,24 +27,39 @@ def expire_snapshots() -> list[Job]:
             by_policy[room.for_members().age_days].append(pk)
     jobs = []
     for policy, accounts in by_policy.items():
-        telling = Telling("snapshot.expired", "snapshot.not_expired", "It is too old", partial(_told, policy))
-        for too_old in _expired(policy.value, accounts):
-            job = ask_for_one(SYSTEM, too_old, telling)
-            if job is not None:
-                jobs.append(job)
+        too_old = _too_old(policy.value, accounts)
+        doom = Doom(
+            still=partial(_is_among, too_old),
+            why=partial(_told, policy),
+            should_go="It is too old",
+            goes="snapshot.expired",
+            stays="snapshot.not_expired",
+        )
+        jobs += ask_for_one_of_each(SYSTEM, _by_machine(free_to_go(too_old)), doom)
     return jobs
 
 
-def _expired(days: int, account_pks: Iterable[int]) -> list[list[VMSnapshot]]:
-    """The too old ones of each machine of these accounts, the oldest first."""
+def _too_old(days: int, account_pks: Iterable[int]) -> Any:
     limit = timezone.now() - timedelta(days=days)
-    rows = VMSnapshot.objects.counted().filter(
+    return VMSnapshot.objects.counted().filter(
         # What others made is as old here as its adoption: nobody loses what they have just taken over.
         Q(adopted_at=None) | Q(adopted_at__lt=limit),
+        state=SnapshotState.READY,
         created_at__lt=limit,
         machine__account__in=account_pks,
     )
-    return by_machine(free_to_go(rows))
+
+
+def _by_machine(rows: Any) -> list[list[VMSnapshot]]:
+    """These VM snapshots by machine, the oldest first."""
+    found: dict[int, list[VMSnapshot]] = defaultdict(list)
+    for row in rows.order_by("machine_id", "created_at", "pk").iterator(chunk_size=500):
+        found[row.machine_id].append(row)
+    return list(found.values())
+
+
+def _is_among(rows: Any, snapshot: VMSnapshot) -> bool:
+    return bool(rows.filter(pk=snapshot.pk).exists())
 
 
 def _told(policy: Setting, _: VMSnapshot) -> str:

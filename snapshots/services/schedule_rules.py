@@ -5,6 +5,7 @@ services and pages ask the same.
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from zoneinfo import available_timezones
 
 from hypervisors.capabilities import Ability
@@ -46,15 +47,16 @@ def terms_of(schedule: Schedule) -> Terms:
     return Terms(**{name: getattr(schedule, name) for name in TERMS} | {"weekdays": tuple(schedule.weekdays)})
 
 
-def clean_terms(terms: Terms, machine: VirtualMachine) -> Terms:
-    """The terms as they are kept for the machine. Raises `Invalid` with all that is wrong, by field."""
+def clean_terms(terms: Terms, machine: VirtualMachine, before: Schedule | None = None) -> Terms:
+    """The terms as they are kept for the machine. Raises `Invalid` with all that is wrong, by field. Whether the machine
+    can keep what is asked for is looked at where that is another than `before`: it may lack something just now."""
     wrong: dict[str, str] = {}
     name = terms.name
     try:
         name = clean_name(terms.name, most=NAME_LENGTH)
     except Invalid as refusal:
         wrong["name"] = refusal.detail
-    wrong |= dict(_wrong_times(terms)) | dict(_wrong_contents(terms, machine))
+    wrong |= dict(_wrong_times(terms)) | dict(_wrong_contents(terms, machine, before))
     if wrong:
         raise Invalid(" ".join(wrong.values()), fields={field: [sentence] for field, sentence in wrong.items()})
     return replace(terms, name=name, weekdays=tuple(sorted(set(terms.weekdays))))
@@ -75,16 +77,17 @@ def _wrong_times(terms: Terms) -> Iterable[tuple[str, str]]:
         yield "weekdays", "Choose at least one day of the week."
     if terms.day != LAST_DAY and not 1 <= terms.day <= LATEST_DAY:
         yield "day", f"Days of the month go from 1 to {LATEST_DAY}, which every month has; {LAST_DAY} is the last day."
-    if terms.time_zone not in available_timezones():
+    if terms.time_zone not in _time_zones():
         yield "time_zone", f"There is no time zone {_shown(terms.time_zone)}."
 
 
-def _wrong_contents(terms: Terms, machine: VirtualMachine) -> Iterable[tuple[str, str]]:
+def _wrong_contents(terms: Terms, machine: VirtualMachine, before: Schedule | None) -> Iterable[tuple[str, str]]:
     if not 1 <= terms.keep <= KEEP_MOST:
         yield "keep", f"Between 1 and {KEEP_MOST} VM snapshots can be kept."
+    as_before = before is not None and (terms.memory, terms.quiesce) == (before.memory, before.quiesce)
     if terms.memory and terms.quiesce:
         yield "quiesce", "Choose either the memory or a quiesced guest: a kept memory continues exactly where it was."
-    elif reason := why_not_hold(machine, memory=terms.memory, quiesce=terms.quiesce):
+    elif not as_before and (reason := why_not_hold(machine, memory=terms.memory, quiesce=terms.quiesce)):
         yield "quiesce" if terms.quiesce else "memory", reason
 
 
@@ -98,6 +101,12 @@ def why_not_hold(machine: VirtualMachine, *, memory: bool, quiesce: bool) -> str
     if memory or quiesce:
         either = (abilities.memory if memory else abilities.quiesce,)
     return "" if any(ability.allowed for ability in either) else either[0].reason
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    """All names there are. To look for them takes longer than all the rest."""
+    return frozenset(available_timezones())
 
 
 def _shown(text: str) -> str:

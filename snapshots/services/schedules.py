@@ -16,12 +16,14 @@ from snapshots import tree
 from snapshots.access import Actor
 from snapshots.limit_levels import room_of
 from snapshots.models import Schedule, VirtualMachine, VMSnapshot
-from snapshots.refusals import Invalid, InvalidState, NotVisible
+from snapshots.refusals import Invalid, NotVisible
 from snapshots.schedule_times import in_words, next_time
 from snapshots.services import events
 from snapshots.services import schedule_rules as rules
+from snapshots.services.jobs import active_job_of
 from snapshots.services.locked_targets import heed, operable_machine, operable_snapshot
 from snapshots.services.schedule_rules import TERMS, Terms, terms_of
+from snapshots.services.snapshot_rules import why_not_keep
 
 RHYTHM = ("frequency", "every_hours", "minute", "hour", "weekdays", "day", "time_zone")
 
@@ -47,11 +49,13 @@ def change_schedule(actor: Actor, *, schedule: Schedule, terms: Terms) -> Schedu
     deleted. Also raises `Invalid` and `LimitExceeded`."""
     schedule, machine = _operable(actor, schedule)
     others = _others(schedule)
-    before = _rhythm(schedule)
-    for name, value in _kept(terms, machine, others).items():
+    before, kept = _rhythm(schedule), schedule.keep
+    for name, value in _kept(terms, machine, others, schedule).items():
         setattr(schedule, name, value)
     if schedule.enabled:
-        _require_room(actor, machine, others, schedule)
+        # Limits may have been lowered since. What makes it no worse is possible always.
+        if schedule.keep > kept:
+            _require_room(actor, machine, others, schedule)
         if _rhythm(schedule) != before:
             schedule.next_at = next_time(schedule, timezone.now())
     schedule.save()
@@ -114,11 +118,11 @@ def delete_schedule(actor: Actor, *, schedule: Schedule) -> None:
 @transaction.atomic
 def keep_snapshot(actor: Actor, *, snapshot: VMSnapshot) -> VMSnapshot:
     """Take a VM snapshot out of its schedule, which then neither counts nor deletes it. Raises `InvalidState` for one that
-    no schedule took."""
+    no schedule took, and `VMBusy` for one that is being deleted."""
     snapshot, machine = operable_snapshot(actor, snapshot.pk)
-    if snapshot.schedule is None:
-        raise InvalidState(f"No schedule deletes the VM snapshot {snapshot.name}: it is kept already.")
+    heed(why_not_keep(active_job_of(machine.pk), snapshot))
     schedule = snapshot.schedule
+    assert schedule is not None  # noqa: S101  # the rule refused
     tree.release_from_schedule(machine.pk, pk=snapshot.pk)
     events.record(
         actor,
@@ -145,9 +149,11 @@ def _others(schedule: Schedule) -> list[Schedule]:
     return list(Schedule.objects.filter(machine=schedule.machine_id).exclude(pk=schedule.pk))
 
 
-def _kept(terms: Terms, machine: VirtualMachine, others: list[Schedule]) -> dict[str, Any]:
-    """The columns of a schedule of these terms. Raises `Invalid`."""
-    cleaned = rules.clean_terms(terms, machine)
+def _kept(
+    terms: Terms, machine: VirtualMachine, others: list[Schedule], before: Schedule | None = None
+) -> dict[str, Any]:
+    """The columns of a schedule of these terms, which was as `before`, if it was. Raises `Invalid`."""
+    cleaned = rules.clean_terms(terms, machine, before)
     if any(schedule.name == cleaned.name for schedule in others):
         sentence = f"{machine.name} has a schedule named “{cleaned.name}” already. Choose another name."
         raise Invalid(sentence, fields={"name": [sentence]})

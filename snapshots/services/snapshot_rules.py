@@ -196,6 +196,15 @@ def why_not_rename(machine: VirtualMachine, busy: Job | None, snapshot: VMSnapsh
     return _unless(machine.abilities.rename)
 
 
+def why_not_keep(busy: Job | None, snapshot: VMSnapshot) -> Refusal | None:
+    """Whether it can be taken out of its schedule. Also while its machine is missing."""
+    if snapshot.schedule_id is None:
+        return InvalidState(f"No schedule deletes the VM snapshot {snapshot.name}: it is kept already.")
+    if snapshot.state == SnapshotState.READY:
+        return None
+    return (busy_refusal(busy) if busy else None) or _state_refusal(snapshot, "kept", "Only one that is Ready can be.")
+
+
 def why_not_start(machine: VirtualMachine, busy: Job | None) -> Refusal | None:
     """Whether the machine can be started."""
     if refusal := why_not_any(machine, busy):

@@ -24,6 +24,7 @@ from snapshots.models import (
     Job,
     LimitUse,
     Membership,
+    Schedule,
     User,
     VirtualMachine,
     Volume,
@@ -248,6 +249,8 @@ def hand_over(actor: Actor, machines: Collection[VirtualMachine], account: Accou
     ledger.lock_use({owner for owner in owners if owner is not None})
     VirtualMachine.objects.filter(pk__in=keys).update(account=account, assigned_at=timezone.now())
     Volume.objects.filter(machine__in=keys).update(account=account)
+    # Why something was missed may name the account, and what it may use.
+    Schedule.objects.filter(machine__in=keys).exclude(missed="").update(missed="")
     ledger.settle(keys)
     events.record_all(
         events.prepared(actor, "machine.assigned", machine=machine, account=account, detail=f"{machine.name} {words}")

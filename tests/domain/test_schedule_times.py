@@ -73,6 +73,16 @@ def test_every_few_hours_has_the_same_hours_each_day():
     ]  # fmt: skip
 
 
+def test_every_few_hours_a_time_that_is_skipped_is_due_as_much_later():
+    assert walls(terms("hourly", BERLIN, every_hours=2, minute=0), at(2026, 3, 28, 22), 4) == [
+        "03-29 00:00 CET", "03-29 03:00 CEST", "03-29 04:00 CEST", "03-29 06:00 CEST",
+    ]  # fmt: skip
+    # Cairo puts its clocks forward at midnight.
+    assert walls(terms("hourly", "Africa/Cairo", every_hours=12, minute=0), at(2026, 4, 23, 11), 2) == [
+        "04-24 01:00 EEST", "04-24 12:00 EEST",
+    ]  # fmt: skip
+
+
 def test_minutes_past_the_hour_are_those_of_zones_that_lie_half_an_hour_or_a_quarter_off():
     for zone in ("Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe"):
         assert [moment.minute for moment in due(terms("hourly", zone, minute=10), at(2026, 4, 4, 0), 48)] == [10] * 48

@@ -133,7 +133,26 @@ def test_a_passing_failure_of_the_hypervisor_ends_the_job_and_the_next_night_is_
     nights(1, FIRST + DAY)
     nightly.refresh_from_db()
     assert nightly.last_job.state == "succeeded"
-    assert [row.state for row in VMSnapshot.objects.filter(schedule=nightly).order_by("pk")] == ["Error", "Ready"]
+    assert names(web) == ["nightly 2026-06-03 02:30 UTC"]
+
+
+def test_what_could_not_be_taken_goes_once_a_newer_one_is_there(web, cloud):
+    schedule(web, keep=2)
+    cloud.world.refuse("create_snapshot", errors.Busy, times=2)
+    nights(2)
+    assert [row.state for row in VMSnapshot.objects.filter(schedule__isnull=False)] == ["Error", "Error"]
+    nights(2, FIRST + 2 * DAY)
+    assert names(web) == ["nightly 2026-06-04 02:30 UTC", "nightly 2026-06-05 02:30 UTC"]
+    assert "It could not be taken" in Event.objects.filter(action="snapshot.pruned")[0].detail
+
+
+def test_the_clock_of_a_hypervisor_that_is_put_back_makes_none_older_than_those_before(web, cloud):
+    schedule(web, keep=2)
+    nights(2)
+    # As though the hypervisor's clock had been days ahead.
+    VMSnapshot.objects.filter(schedule__isnull=False).update(created_at=FIRST + 9 * DAY)
+    nights(1, FIRST + 2 * DAY)
+    assert names(web) == ["nightly 2026-06-03 02:30 UTC", "nightly 2026-06-04 02:30 UTC"]
 
 
 def test_one_that_failed_counts_for_nothing_that_is_kept(web, cloud):

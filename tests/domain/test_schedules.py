@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 import pytest
 import time_machine
 
+from hypervisors import errors
 from snapshots.access import SYSTEM, visible_schedules
 from snapshots.models import Event, Schedule, VirtualMachine, VMSnapshot
-from snapshots.refusals import Forbidden, Invalid, InvalidState, LimitExceeded, NotVisible
+from snapshots.refusals import Forbidden, Invalid, InvalidState, LimitExceeded, NotVisible, VMBusy
 from snapshots.services import schedules, tenancy
 from snapshots.services.schedule_rules import SCHEDULES_OF_A_MACHINE, Terms, terms_of
 from snapshots.services.scheduled_snapshots import take_due_snapshots
+from snapshots.services.snapshot_actions import request_delete
 from tests.builders import acting, limit, run, schedule, take
 from tests.domain.scenes import later
 
@@ -166,6 +168,15 @@ def test_disks_alone_are_refused_where_the_machine_that_runs_would_be_missed_eac
     assert schedules.add_schedule(alice, machine=db_machine, terms=NIGHTLY).enabled
 
 
+def test_a_change_of_something_else_is_possible_while_the_machine_lacks_what_it_holds(web, alice, cloud):
+    cloud.world.set_agent(web.native_id, True)
+    cloud.sync()
+    made = schedules.add_schedule(alice, machine=web, terms=changed(quiesce=True))
+    cloud.world.set_agent(web.native_id, False)
+    cloud.sync()
+    assert schedules.change_schedule(alice, schedule=made, terms=changed(quiesce=True, keep=2)).keep == 2
+
+
 def test_two_of_a_machine_have_two_names_and_those_of_two_machines_may_have_one(web, db_machine, alice):
     schedule(web)
     with pytest.raises(Invalid) as caught:
@@ -224,6 +235,16 @@ def test_all_schedules_of_a_machine_have_to_fit_together_but_those_that_are_paus
         schedules.resume_schedule(alice, schedule=first)
     first.refresh_from_db()
     assert not first.enabled
+
+
+def test_what_makes_it_no_worse_is_possible_however_low_a_limit_was_set_since(web, alice, settings):
+    first = schedules.add_schedule(alice, machine=web, terms=NIGHTLY)
+    second = schedules.add_schedule(alice, machine=web, terms=changed(name="second", keep=6))
+    settings.SNAPSHOTS_PER_MACHINE = 4
+    assert schedules.change_schedule(alice, schedule=first, terms=changed(keep=2, hour=9)).keep == 2
+    assert schedules.change_schedule(alice, schedule=second, terms=changed(name="other", keep=6)).name == "other"
+    with pytest.raises(LimitExceeded):
+        schedules.change_schedule(alice, schedule=first, terms=changed(keep=3))
 
 
 def test_where_there_is_no_room_for_any_it_says_so(web, alice, settings):
@@ -287,6 +308,18 @@ def test_it_goes_along_when_its_machine_is_given_to_another_account(people, web,
     assert not visible_schedules(people.alice).exists()
 
 
+def test_why_the_former_owner_missed_something_is_not_told_to_the_next(people, web, root):
+    limit(people.acme, 0)
+    made = schedule(web)
+    with time_machine.travel(made.next_at):
+        take_due_snapshots()
+        made.refresh_from_db()
+        assert "acme" in made.missed
+        tenancy.assign_machine(root, machine=web, account=people.other)
+    made.refresh_from_db()
+    assert made.missed == ""
+
+
 # Keeping one for good
 
 
@@ -302,6 +335,23 @@ def test_one_taken_out_of_its_schedule_stays_for_good(web, alice):
     assert (event.snapshot_name, event.detail) == (snapshot.name, "The schedule “nightly” does not delete it any more.")
     with pytest.raises(InvalidState, match="kept already"):
         schedules.keep_snapshot(alice, snapshot=snapshot)
+
+
+def test_one_that_is_being_deleted_or_could_not_be_taken_is_not_kept(web, alice, cloud):
+    made = schedule(web)
+    with time_machine.travel(made.next_at):
+        run(take_due_snapshots()[0])
+    snapshot = VMSnapshot.objects.get(schedule=made)
+    job = request_delete(alice, snapshot=snapshot)
+    with pytest.raises(VMBusy):
+        schedules.keep_snapshot(alice, snapshot=snapshot)
+    run(job)
+    cloud.world.refuse("create_snapshot", errors.Busy)
+    made.refresh_from_db()
+    with time_machine.travel(made.next_at):
+        run(take_due_snapshots()[0])
+    with pytest.raises(InvalidState, match="Only one that is Ready"):
+        schedules.keep_snapshot(alice, snapshot=VMSnapshot.objects.get(schedule=made))
 
 
 def test_only_those_who_may_act_on_the_machine_keep_one(people, web):
