@@ -34,7 +34,7 @@ from snapshots.services.snapshot_actions import free_name, request_create
 
 SCHEDULE = Actor(user=None, trigger=Trigger.SCHEDULE)
 MISSED = "schedule.missed"
-TOO_LATE = "Nothing could be taken in time: the machine was busy all the while, or VMSnap was not running, or had too much to do."
+TOO_LATE = "Nothing could be taken in time: the machine was busy, VMSnap was not running, or had too much to do."
 AN_ERROR = "An error in VMSnap; the log has the details."
 
 log = logging.getLogger(__name__)
