@@ -16,7 +16,6 @@ from django.db.models import Count, F, OuterRef, QuerySet, Subquery, Sum
 
 from hypervisors.models import Hypervisor
 from snapshots import access
-from snapshots.choices import SnapshotState
 from snapshots.estimates import ends_a_path, estimate_machine, freed_by_delete, memory_held
 from snapshots.models import (
     Account,
@@ -31,6 +30,7 @@ from snapshots.models import (
     VMSnapshot,
     Volume,
 )
+from snapshots.reading.schedules import count_kept
 
 
 def machines(person: access.Person) -> QuerySet[VirtualMachine]:
@@ -176,14 +176,9 @@ def schedules(person: access.Person) -> QuerySet[Schedule]:
 
 
 def add_kept(rows: Iterable[Any]) -> None:
-    """Give each of these rows of `schedules` in `kept` how many VM snapshots it has that are Ready. One query."""
+    """Give each of these rows of `schedules` in `kept` how many VM snapshots it has. One query."""
     wanted = list(rows)
-    kept = dict(
-        VMSnapshot.objects.filter(schedule__in=[row.pk for row in wanted], state=SnapshotState.READY)
-        .order_by()
-        .values_list("schedule")
-        .annotate(kept=Count("pk"))
-    )
+    kept = dict(count_kept().filter(schedule__in=[row.pk for row in wanted]).values_list("schedule", "kept"))
     for row in wanted:
         row.kept = kept.get(row.pk, 0)
 

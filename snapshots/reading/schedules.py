@@ -1,6 +1,7 @@
 """Schedules a person sees: those of one machine, one of them, and the list of all. The number of queries is constant."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.core.paginator import Page, Paginator
@@ -8,7 +9,7 @@ from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquer
 from django.db.models.functions import Coalesce
 
 from snapshots.access import Person, visible_schedules
-from snapshots.choices import JobState
+from snapshots.choices import JobState, SnapshotState
 from snapshots.models import Schedule, VirtualMachine, VMSnapshot
 from snapshots.refusals import NotVisible
 
@@ -56,30 +57,38 @@ def schedule_list(person: Person, query: ScheduleQuery) -> ScheduleList:
         rows = rows.filter(Q(name__icontains=query.text) | Q(machine__name__icontains=query.text))
     if query.state in IN_STATE:
         rows = rows.filter(IN_STATE[query.state])
-    ordered = rows.order_by("machine__name", "machine", "name", "pk")
+    # The machine's own order, by name and key, is an index of its table, and the rest one of this table: with no other
+    # order of the same sense can a database read both in order instead of sorting all rows.
+    ordered = rows.order_by("machine", "name")
     page = Paginator(ordered, SCHEDULES_PER_PAGE).get_page(query.page)
     page.object_list = list(page.object_list)
     return ScheduleList(page)
 
 
 def schedules_of(machine: VirtualMachine) -> list[Schedule]:
-    """The schedules of a machine by name, each with its last job and how many VM snapshots of it are there (`held`). One
-    query."""
-    rows = list(_with_held(Schedule.objects.filter(machine=machine)).select_related("last_job").order_by("name", "pk"))
+    """The schedules of a machine by name, each with its last job and how many VM snapshots it has (`kept`). One query."""
+    rows = list(_with_kept(Schedule.objects.filter(machine=machine)).select_related("last_job").order_by("name", "pk"))
     for row in rows:
         row.machine = machine
     return rows
 
 
 def schedule_of(person: Person, schedule_uuid: UUID) -> Schedule:
-    """One schedule with its machine, and how many VM snapshots of it are there (`held`). One query. Raises `NotVisible`."""
-    rows = _with_held(visible_schedules(person).select_related("machine__hypervisor"))
+    """One schedule with its machine, and how many VM snapshots it has (`kept`). One query. Raises `NotVisible`."""
+    rows = _with_kept(visible_schedules(person).select_related("machine__hypervisor"))
     schedule = rows.filter(uuid=schedule_uuid).first()
     if schedule is None:
         raise NotVisible("There is no such schedule.")
     return schedule
 
 
-def _with_held(rows: QuerySet[Schedule]) -> QuerySet[Schedule]:
-    held = VMSnapshot.objects.filter(schedule=OuterRef("pk")).order_by().values("schedule").annotate(count=Count("pk"))
-    return rows.annotate(held=Coalesce(Subquery(held.values("count"), output_field=IntegerField()), Value(0)))
+def count_kept() -> QuerySet[VMSnapshot, dict[str, Any]]:
+    """By `schedule` how many VM snapshots it has (`kept`): those that are Ready, which are the ones it counts."""
+    rows = VMSnapshot.objects.filter(schedule__isnull=False, state=SnapshotState.READY).order_by()
+    counted: QuerySet[VMSnapshot, dict[str, Any]] = rows.values("schedule").annotate(kept=Count("pk"))
+    return counted
+
+
+def _with_kept(rows: QuerySet[Schedule]) -> QuerySet[Schedule]:
+    kept = count_kept().filter(schedule=OuterRef("pk")).values("kept")
+    return rows.annotate(kept=Coalesce(Subquery(kept, output_field=IntegerField()), Value(0)))

@@ -41,7 +41,7 @@ def test_a_nightly_schedule_is_added_by_keyboard_seen_paused_and_deleted(sign_in
     page.goto(path)
     _press(page, page.get_by_role("button", name="Delete Nightly"))
     dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_text("None of the VM snapshots it took is there any more.")).to_be_visible()
+    expect(dialog.get_by_text("None of the VM snapshots it took is Ready.")).to_be_visible()
     assert axe_finds(page) == []
     submit(page, "Delete schedule")
     expect(page.get_by_text("No schedule yet")).to_be_visible()

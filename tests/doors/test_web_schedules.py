@@ -192,6 +192,22 @@ def test_the_dialog_warns_that_keeping_fewer_deletes(people: People, web: Virtua
     assert "1 of this schedule is there now; if it keeps fewer, the oldest are deleted." in page.text
 
 
+def test_only_those_that_are_ready_are_told_as_kept(people: People, web: VirtualMachine, cloud: Cloud) -> None:
+    row = schedule(web, people.alice)
+    browser = Browser(people.alice)
+    due_now(row)
+    cloud.world.refuse("create_snapshot", OutOfSpace)
+    assert run(take_due_snapshots()[0]).state == "failed"
+    assert "(none now)" in line(browser.get(page_of(web)), row)
+    assert "None of the VM snapshots it took is Ready." in browser.get(of(row, "delete/")).text
+    due_now(row)
+    job = take_due_snapshots()[0]
+    assert "(none now)" in line(browser.get(page_of(web)), row)
+    run(job)
+    assert "(1 now)" in line(browser.get(page_of(web)), row)
+    assert "1 of this schedule is there now" in browser.get(of(row)).text
+
+
 def test_a_schedule_is_paused_and_resumed_by_a_click(people: People, web: VirtualMachine) -> None:
     row = schedule(web, people.alice)
     browser = Browser(people.alice)
@@ -221,7 +237,7 @@ def test_a_schedule_for_which_there_is_no_room_cannot_be_resumed(people: People,
 def test_deleting_a_schedule_says_how_many_stay_and_leaves_them(people: People, web: VirtualMachine) -> None:
     row = schedule(web, people.alice)
     browser = Browser(people.alice)
-    assert "None of the VM snapshots it took is there any more." in browser.get(of(row, "delete/")).text
+    assert "None of the VM snapshots it took is Ready." in browser.get(of(row, "delete/")).text
     for said in ("The VM snapshot it took stays", "The 2 VM snapshots it took stay"):
         due_now(row)
         run(take_due_snapshots()[0])
