@@ -1,5 +1,6 @@
 """The form of a schedule: what people choose, translated into the terms that services judge, and back."""
 
+from datetime import time as time_of_day
 from functools import lru_cache
 from typing import Any
 from zoneinfo import available_timezones
@@ -69,6 +70,13 @@ class ScheduleForm(AnsweringForm):
         error_messages={"required": "Choose what to keep.", "invalid_choice": "Choose what to keep."},
     )
     keep = forms.IntegerField(error_messages={"required": "Give a number.", "invalid": "Give a whole number."})
+
+    def clean_time(self) -> time_of_day:
+        """Some browsers send seconds; a schedule has none."""
+        given: time_of_day = self.cleaned_data["time"]
+        if given.second:
+            raise forms.ValidationError("Give a time without seconds, like 02:30.")
+        return given
 
     def clean(self) -> dict[str, Any]:
         """Forget what is wrong with fields of other frequencies."""

@@ -50,6 +50,7 @@ def due_now(row: Schedule) -> None:
 
 
 def error_of(page: Page, name: str) -> str:
-    """What is said beside a field, where a screen reader finds it too."""
-    control = page.find(f'//*[@aria-invalid="true"][@name="{name}" or .//*[@name="{name}"]]')[0]
-    return " ".join(words(page.one(f'//*[@id="{key}"]')) for key in control.get("aria-describedby").split())
+    """What is said beside a field, where a screen reader finds it too: a group of check boxes says it for all of them."""
+    control = page.find(f'//*[@aria-invalid="true"][@name="{name}" or @role="radiogroup" and .//*[@name="{name}"]]')[0]
+    described = control.xpath("ancestor-or-self::*[@aria-describedby][1]")[0]
+    return " ".join(words(page.one(f'//*[@id="{key}"]')) for key in described.get("aria-describedby").split())

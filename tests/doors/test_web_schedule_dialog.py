@@ -123,6 +123,7 @@ def test_added_by_script_the_open_page_goes_to_the_schedules(people: People, web
         ({"weekdays": ["8"]}, "weekdays", 422, "Choose days of the list."),
         ({"time": ""}, "time", 422, "Give a time, like 02:30."),
         ({"time": "25:00"}, "time", 422, "Give a time, like 02:30."),
+        ({"time": "02:30:45"}, "time", 422, "Give a time without seconds, like 02:30."),
         ({"time_zone": "Mars/Base"}, "time_zone", 422, "There is no time zone “Mars/Base”."),
         ({"time_zone": " "}, "time_zone", 422, "Choose a time zone."),
         (
@@ -162,3 +163,16 @@ def test_without_a_frequency_nothing_but_that_is_asked_for(people: People, web: 
     page = Browser(people.alice).post(adding(web), ASKED | {"frequency": "yearly", "time": ""})
     assert page.status == 422
     assert [words(line) for line in page.find('//p[@class="field-error"]')] == ["Choose how often."]
+    assert error_of(page, "frequency") == "Choose how often."
+
+
+@pytest.mark.parametrize(
+    "values", [{"frequency": "yearly"}, {"weekdays": []}, {"kind": "everything"}, {"time": ""}, {"keep": "0"}]
+)
+def test_only_what_can_be_invalid_is_said_to_be(people: People, web: VirtualMachine, values: dict[str, Any]) -> None:
+    page = Browser(people.alice).post(adding(web), ASKED | values)
+    invalid = page.find('//*[@aria-invalid="true"]')
+    assert invalid
+    assert {(control.tag, control.get("type"), control.get("role")) for control in invalid} <= {
+        ("fieldset", None, "radiogroup"), ("input", "checkbox", None), ("input", "time", None), ("input", "number", None),
+    }  # fmt: skip
