@@ -97,11 +97,17 @@ class MachinePage:
         """What adopting these takes of the limits."""
         return Wanted(len(rows), share_of(self.estimate, [row.pk for row in rows]))
 
+    @property
+    def oldest_days(self) -> int | None:
+        """At how many days of age VM snapshots are deleted, whoever took them; None where no limit of age holds."""
+        days = self.room.age_days.value
+        return days if 0 <= days <= OLDEST_DAYS else None
+
     def expires_at(self, snapshot: VMSnapshot) -> datetime | None:
         """When this VM snapshot will be too old and be deleted; None when it will not, or not as things are: the machine is
         missing, or its endpoint is switched off."""
-        days = self.room.age_days.value
-        if not 0 <= days <= OLDEST_DAYS or not snapshot.limited or snapshot.state != SnapshotState.READY:
+        days = self.oldest_days
+        if days is None or not snapshot.limited or snapshot.state != SnapshotState.READY:
             return None
         if self.machine.missing_since is not None or not self.machine.hypervisor.enabled:
             return None

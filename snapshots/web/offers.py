@@ -177,11 +177,20 @@ def _of_its_schedule(page: MachinePage, snapshot: VMSnapshot) -> list[Offer]:
             "Keep for good",
             "pin",
             reverse("keep_snapshot", args=[snapshot.uuid]),
-            _reason(page, None),
-            f"Takes it out of the schedule “{snapshot.schedule.name}”, which does not delete it any more then.",
+            _reason(page, rules.why_not_keep(page.machine, page.busy, snapshot)),
+            f"Takes it out of the schedule “{snapshot.schedule.name}”, which does not delete it any more then."
+            f"{_still_deleted(page)}",
             at_once=True,
         )
     ]
+
+
+def _still_deleted(page: MachinePage) -> str:
+    """What deletes it all the same; empty where nothing does."""
+    days = page.oldest_days
+    if days is None:
+        return ""
+    return f" The limit of age still deletes it at {days} day{'' if days == 1 else 's'}."
 
 
 def _of_any(page: MachinePage, snapshot: VMSnapshot) -> list[Offer]:

@@ -124,7 +124,11 @@ def keep_snapshot(request: HttpRequest, snapshot_uuid: UUID) -> HttpResponse:
     page, snapshot = page_of_snapshot(request.user, snapshot_uuid)
     schedules.keep_snapshot(actor_of(request), snapshot=snapshot)
     back = f"{reverse('machine', args=[page.machine.uuid])}?snapshot={snapshot_uuid}"
-    return done(request, f"“{snapshot.name}” stays for good: no schedule deletes it.", wanted_back(request, back))
+    return done(
+        request,
+        f"“{snapshot.name}” is out of its schedule: no schedule deletes it any more.",
+        wanted_back(request, back),
+    )
 
 
 def _schedule_dialog(request: HttpRequest, page: MachinePage, schedule: Schedule | None) -> HttpResponse:

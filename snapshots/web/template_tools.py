@@ -122,7 +122,7 @@ EVENT_VERBS = {
     "removed_elsewhere": "removed outside this product",
     "left_unadopted": "not adopted",
     "not_expired": "too old, and stays",
-    "kept": "taken out of its schedule, and stays",
+    "kept": "taken out of its schedule",
     "pruned": "its schedule need not keep it",
     "not_pruned": "its schedule need not keep it, and it stays",
     "privileges_missing": "privileges are missing",

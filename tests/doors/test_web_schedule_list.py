@@ -1,5 +1,6 @@
 """Schedules on other pages: the list of all, the machine's page with its tree, the jobs and the history."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,13 +10,15 @@ from pytest_django import DjangoAssertNumQueries
 from hypervisors.drivers.simulated.world import many_machines
 from hypervisors.errors import OutOfSpace
 from snapshots.access import SYSTEM
+from snapshots.choices import LimitKind
 from snapshots.models import Event, Job, Schedule, VirtualMachine, VMSnapshot
 from snapshots.services.events import record
 from snapshots.services.schedule_rules import terms_of
 from snapshots.services.scheduled_snapshots import prune_scheduled_snapshots, take_due_snapshots
 from snapshots.services.schedules import change_schedule, pause_schedule
+from snapshots.services.snapshot_actions import request_delete
 from snapshots.services.tenancy import assign_machine
-from tests.builders import Cloud, People, acting, run, schedule, take
+from tests.builders import Cloud, People, acting, limit, run, schedule, take
 from tests.doors.browser_client import Browser, Page, machine_page, of_snapshot, words
 from tests.doors.schedule_pages import due_now, page_of
 
@@ -210,14 +213,55 @@ def test_one_that_a_schedule_took_is_kept_for_good_by_a_click(people: People, we
     assert Browser(people.bob).get(machine_page(web)).why_not("keep").startswith("You may look at web")
     answer = browser.post(of_snapshot(snapshot, "keep"), script=True)
     assert answer.status == 204
-    assert "stays for good" in answer.response["HX-Trigger"]
+    said = json.loads(answer.response["HX-Trigger"])
+    assert f"“{snapshot.name}” is out of its schedule: no schedule deletes it any more." in str(said)
     page = browser.get(machine_page(web))
     assert page.find('//*[@id="offer-keep"]') == []
     assert "by schedule" not in words(page.one('//*[@id="tree"]'))
-    assert f"VM snapshot “{snapshot.name}”: taken out of its schedule, and stays" in page.text
+    assert f"VM snapshot “{snapshot.name}”: taken out of its schedule" in page.text
     again = browser.post(of_snapshot(snapshot, "keep"))
     assert again.status == 409
     assert "it is kept already" in words(again.one('//*[@role="alert"]'))
+
+
+@pytest.mark.parametrize(("days", "said"), [(1, "1 day"), (30, "30 days")])
+def test_where_a_limit_of_age_holds_the_offer_says_that_it_deletes_all_the_same(
+    people: People, web: VirtualMachine, days: int, said: str
+) -> None:
+    taken(schedule(web, people.alice))
+    browser = Browser(people.alice)
+    still = f"The limit of age still deletes it at {said}."
+    assert "which does not delete it any more then." in browser.get(machine_page(web)).text
+    assert still not in browser.get(machine_page(web)).text
+    limit(people.engineering, days, LimitKind.AGE_DAYS)
+    assert f"which does not delete it any more then. {still}" in browser.get(machine_page(web)).text
+
+
+def test_one_that_is_being_deleted_cannot_be_kept_and_says_why(people: People, web: VirtualMachine) -> None:
+    snapshot = taken(schedule(web, people.alice))
+    request_delete(SYSTEM, snapshot=snapshot)
+    page = Browser(people.alice).get(f"{machine_page(web)}?snapshot={snapshot.uuid}")
+    assert page.why_not("keep").startswith(f"Delete VM snapshot “{snapshot.name}” waiting")
+    assert "Kept until" not in words(page.one('//*[@id="details"]'))
+
+
+def test_one_whose_taking_failed_is_not_kept_until_anything(people: People, web: VirtualMachine, cloud: Cloud) -> None:
+    row = schedule(web, people.alice)
+    due_now(row)
+    cloud.world.refuse("create_snapshot", OutOfSpace)
+    failed = VMSnapshot.objects.get(uuid=run(take_due_snapshots()[0]).snapshot_uuid)
+    page = Browser(people.alice).get(f"{machine_page(web)}?snapshot={failed.uuid}")
+    details = words(page.one('//*[@id="details"]'))
+    assert "By the schedule “nightly”" in details
+    assert "Kept" not in details
+    assert page.why_not("keep").startswith(f"The VM snapshot {failed.name} is Error and cannot be kept for good.")
+
+
+def test_while_something_else_is_under_way_one_can_be_kept(people: People, web: VirtualMachine) -> None:
+    snapshot = taken(schedule(web, people.alice))
+    request_delete(SYSTEM, snapshot=take(web, "by hand", people.alice))
+    page = Browser(people.alice).get(f"{machine_page(web)}?snapshot={snapshot.uuid}")
+    assert page.why_not("keep") == ""
 
 
 def test_without_a_script_the_browser_comes_back_to_what_was_kept(people: People, web: VirtualMachine) -> None:
@@ -266,7 +310,7 @@ def test_jobs_and_history_say_that_a_schedule_asked(people: People, web: Virtual
         ("schedule.resumed", "Schedule: resumed"),
         ("schedule.deleted", "Schedule: deleted"),
         ("schedule.missed", "Schedule: missed"),
-        ("snapshot.kept", "VM snapshot: taken out of its schedule, and stays"),
+        ("snapshot.kept", "VM snapshot: taken out of its schedule"),
         ("snapshot.pruned", "VM snapshot: its schedule need not keep it"),
         ("snapshot.not_pruned", "VM snapshot: its schedule need not keep it, and it stays"),
     ],
