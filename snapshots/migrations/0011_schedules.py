@@ -124,6 +124,10 @@ class Migration(migrations.Migration):
             model_name="schedule",
             index=models.Index(condition=models.Q(("enabled", True)), fields=["next_at"], name="schedule_due"),
         ),
+        migrations.AddIndex(
+            model_name="schedule",
+            index=models.Index(fields=["name", "id"], name="schedule_by_name"),
+        ),
         migrations.AddConstraint(
             model_name="schedule",
             constraint=models.UniqueConstraint(fields=("machine", "name"), name="schedule_name_unique_in_machine"),

@@ -55,7 +55,10 @@ class Schedule(models.Model):
             ),
             models.CheckConstraint(condition=~Q(memory=True, quiesce=True), name="schedule_keeps_memory_or_quiesces"),
         ]
-        indexes = [models.Index(fields=("next_at",), condition=Q(enabled=True), name="schedule_due")]
+        indexes = [
+            models.Index(fields=("next_at",), condition=Q(enabled=True), name="schedule_due"),
+            models.Index(fields=("name", "id"), name="schedule_by_name"),
+        ]
 
     def __str__(self) -> str:
         return self.name

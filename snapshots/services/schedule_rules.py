@@ -148,7 +148,9 @@ def most_to_keep(others: Iterable[Schedule], most: int) -> int | None:
     return None if most == UNLIMITED else max(most - 1 - kept_by(others), 0)
 
 
-def why_not_keep(machine: VirtualMachine, others: Iterable[Schedule], keep: int, most: int) -> LimitExceeded | None:
+def why_not_keep_so_many(
+    machine: VirtualMachine, others: Iterable[Schedule], keep: int, most: int
+) -> LimitExceeded | None:
     """Whether so many can be kept beside what the machine's other schedules that are not paused keep, when the machine may
     have `most` VM snapshots."""
     left = most_to_keep(others, most)

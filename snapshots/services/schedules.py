@@ -162,7 +162,7 @@ def _kept(
 
 def _require_room(actor: Actor, machine: VirtualMachine, others: list[Schedule], schedule: Schedule) -> None:
     most = room_of(machine.account, actor.user).per_machine.value
-    heed(rules.why_not_keep(machine, others, schedule.keep, most))
+    heed(rules.why_not_keep_so_many(machine, others, schedule.keep, most))
 
 
 def _rhythm(schedule: Schedule) -> list[Any]:

@@ -202,7 +202,9 @@ def why_not_keep(busy: Job | None, snapshot: VMSnapshot) -> Refusal | None:
         return InvalidState(f"No schedule deletes the VM snapshot {snapshot.name}: it is kept already.")
     if snapshot.state == SnapshotState.READY:
         return None
-    return (busy_refusal(busy) if busy else None) or _state_refusal(snapshot, "kept", "Only one that is Ready can be.")
+    return (busy_refusal(busy) if busy else None) or _state_refusal(
+        snapshot, "kept for good", "Only one that is Ready can be."
+    )
 
 
 def why_not_start(machine: VirtualMachine, busy: Job | None) -> Refusal | None:

@@ -177,7 +177,7 @@ def _of_its_schedule(page: MachinePage, snapshot: VMSnapshot) -> list[Offer]:
             "Keep for good",
             "pin",
             reverse("keep_snapshot", args=[snapshot.uuid]),
-            _reason(page, rules.why_not_keep(page.machine, page.busy, snapshot)),
+            _reason(page, rules.why_not_keep(page.busy, snapshot)),
             f"Takes it out of the schedule “{snapshot.schedule.name}”, which does not delete it any more then."
             f"{_still_deleted(page)}",
             at_once=True,

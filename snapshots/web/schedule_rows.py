@@ -45,7 +45,7 @@ def schedule_board(
     offered = [Offer("add-schedule", "Add a schedule", "plus", address, why_not(refusal))]
     for schedule in schedules:
         others = [other for other in schedules if other.pk != schedule.pk]
-        refusal = rules.why_not_schedule(machine) or rules.why_not_keep(machine, others, schedule.keep, most)
+        refusal = rules.why_not_schedule(machine) or rules.why_not_keep_so_many(machine, others, schedule.keep, most)
         offered += _offers(schedule, why_not(None), why_not(refusal))
     (add, *of_rows), _ = pointing_to_reasons(offered, common, COMMON_REASON_ID if common else "")
     rows = [ScheduleRow(schedule, of_rows[3 * place : 3 * place + 3]) for place, schedule in enumerate(schedules)]
