@@ -25,7 +25,9 @@
     }
     const refusal = dialog.querySelector("[role=alert]");
     // What is wrong, what is to be filled in, or else the way out: never what cannot be undone.
-    const wanted = [".is-invalid", "[autofocus]", "input:not([type=hidden]):not(:disabled)", "[data-closes-dialog]", "button"];
+    // What is wrong is known by the sentence below it: htmx gives an element the class of its predecessor for a moment.
+    const wrong = ".field:has(.field-error) :is(input, select, textarea):not(:disabled)";
+    const wanted = [wrong, "[autofocus]", "input:not([type=hidden]):not(:disabled)", "[data-closes-dialog]", "button"];
     const first = wanted.map((selector) => dialog.querySelector(selector)).find(Boolean);
     if (refusal) {
       refusal.tabIndex = -1;

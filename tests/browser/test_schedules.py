@@ -78,7 +78,12 @@ def _add(page: Page, picture) -> None:
     expect(name).to_have_value("Nightly")
     # Not now, whenever this runs.
     dialog.get_by_label("Time of day").fill(f"{datetime.now(UTC) + HALF_A_DAY:%H:%M}")
-    dialog.get_by_label("How many to keep").fill("3")
+    keep = dialog.get_by_label("How many to keep")
+    keep.fill("0")
+    _press(page, dialog.get_by_role("button", name="Add schedule"))
+    expect(dialog.get_by_text("Between 1 and 1000 VM snapshots can be kept.")).to_be_visible()
+    expect(keep).to_be_focused()
+    keep.fill("3")
     _press(page, dialog.get_by_role("button", name="Add schedule"))
     expect(page.get_by_text(re.compile("“Nightly” is added. It is due next on"))).to_be_visible()
 
