@@ -177,3 +177,11 @@ def months_written() -> dict[Any, MonthSums]:
             row.currency,
         )
     return found
+
+
+def byte_hours(record: UsageRecord) -> tuple[int, int]:
+    """What the record bills, allocated and measured, in whole byte-hours."""
+    allocated = record.allocated_kib_hours * 1024 * HOUR + record.allocated_rest
+    measured = record.measured_kib_hours * 1024 * HOUR + record.measured_rest
+    assert allocated % HOUR == measured % HOUR == 0
+    return allocated // HOUR, measured // HOUR

@@ -351,47 +351,21 @@ CAPACITY_DAILY_KEEP_DAYS = env.whole("CAPACITY_DAILY_KEEP_DAYS", 730, least=2, m
 STALE_AFTER_DAYS = env.whole("STALE_AFTER_DAYS", 30, least=1, most=env.CENTURY)
 STALE_PER_MACHINE = env.whole("STALE_PER_MACHINE", 5, least=1, most=1_000_000)
 
+# What has to happen again and again, and after how many seconds.
+TICKS = {
+    "sweep_jobs": SWEEP_EVERY_SECONDS,
+    "sync_due_hypervisors": SYNC_EVERY_SECONDS,
+    "sample_capacity": CAPACITY_SAMPLE_SECONDS,
+    "expire_snapshots": EXPIRE_EVERY_SECONDS,
+    "take_scheduled_snapshots": RUN_SCHEDULES_EVERY_SECONDS,
+    "prune_scheduled_snapshots": RUN_SCHEDULES_EVERY_SECONDS,
+    "check_books": CHECK_BOOKS_EVERY_SECONDS,
+    "close_usage_periods": 60,
+}
+# One that nobody took until the next is sent is dropped, so that they do not pile up.
 CELERY_BEAT_SCHEDULE = {
-    "sweep jobs": {
-        "task": "snapshots.sweep_jobs",
-        "schedule": SWEEP_EVERY_SECONDS,
-        "options": {"expires": SWEEP_EVERY_SECONDS},
-    },
-    "sync hypervisors": {
-        "task": "snapshots.sync_due_hypervisors",
-        "schedule": SYNC_EVERY_SECONDS,
-        "options": {"expires": SYNC_EVERY_SECONDS},
-    },
-    "sample capacity": {
-        "task": "snapshots.sample_capacity",
-        "schedule": CAPACITY_SAMPLE_SECONDS,
-        "options": {"expires": CAPACITY_SAMPLE_SECONDS},
-    },
-    "expire snapshots": {
-        "task": "snapshots.expire_snapshots",
-        "schedule": EXPIRE_EVERY_SECONDS,
-        "options": {"expires": EXPIRE_EVERY_SECONDS},
-    },
-    "take scheduled snapshots": {
-        "task": "snapshots.take_scheduled_snapshots",
-        "schedule": RUN_SCHEDULES_EVERY_SECONDS,
-        "options": {"expires": RUN_SCHEDULES_EVERY_SECONDS},
-    },
-    "prune scheduled snapshots": {
-        "task": "snapshots.prune_scheduled_snapshots",
-        "schedule": RUN_SCHEDULES_EVERY_SECONDS,
-        "options": {"expires": RUN_SCHEDULES_EVERY_SECONDS},
-    },
-    "check books": {
-        "task": "snapshots.check_books",
-        "schedule": CHECK_BOOKS_EVERY_SECONDS,
-        "options": {"expires": CHECK_BOOKS_EVERY_SECONDS},
-    },
-    "close usage periods": {
-        "task": "snapshots.close_usage_periods",
-        "schedule": 60,
-        "options": {"expires": 60},
-    },
+    task: {"task": f"snapshots.{task}", "schedule": seconds, "options": {"expires": seconds}}
+    for task, seconds in TICKS.items()
 }
 
 LOGGING = {

@@ -92,7 +92,7 @@ def _ask_for_one(actor: Actor, of_one_machine: list[VMSnapshot], doom: Doom) -> 
         except Refusal as refusal:
             _tell_that_it_stays(actor, snapshot, doom, refusal.detail)
         except OperationalError:
-            raise
+            raise  # The database's matter, and no reason that this one stays: the caller goes on with the next machine.
         except Exception:
             # One that cannot go must not keep those of all other machines; it is told of once, and tried again.
             if _tell_that_it_stays(actor, snapshot, doom, "An error in VMSnap; the log has the details."):

@@ -89,7 +89,7 @@ def _take(pk: int, machine_pk: int) -> Job | None:
     except Refusal as refusal:
         _miss_now(pk, machine_pk, refusal.detail)
     except OperationalError:
-        raise
+        raise  # The database's matter, and no reason to miss anything: the caller goes on with the next schedule.
     except ZoneInfoNotFoundError as error:
         log.exception("The time zone of schedule %s is not known any more", pk)
         _give_up(pk, machine_pk, f"{error}. Choose another one.")
