@@ -1,7 +1,7 @@
 """What a hypervisor's forest means for the rows of a machine: which row is which snapshot, under which name, below which.
 
-Reads and writes nothing: `tree` and `tree_planting` enter with rows they have read, and write what is found here. Because
-both the question "does anything differ?" and the writing start from the same comparison, they cannot disagree.
+Reads and writes nothing: `tree_resync` and `tree_planting` enter with rows they have read, and write what is found here.
+Because both the question "does anything differ?" and the writing start from the same comparison, they cannot disagree.
 """
 
 from collections.abc import Iterable

@@ -1,5 +1,5 @@
-"""The numbers of a machine's tree (mptt's), made from the parent links, which are the truth. Only `tree` and
-`tree_planting` enter, with the machine's lock held."""
+"""The numbers of a machine's tree (mptt's), made from the parent links, which are the truth. Only `tree`,
+`tree_resync` and `tree_planting` enter, with the machine's lock held."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence

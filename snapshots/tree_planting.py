@@ -1,7 +1,7 @@
 """The first trees of many machines at once, for those that have nothing but their anchor. Only `tree_sync` enters.
 
-What comes out is what `tree.resync` would make of each; but a first reading of a thousand machines costs some dozens of
-statements, not dozens of thousands.
+What comes out is what `tree_resync.resync` would make of each; but a first reading of a thousand machines costs some
+dozens of statements, not dozens of thousands.
 """
 
 from collections import defaultdict
@@ -52,7 +52,7 @@ class _Sapling:
         return found
 
     def differences(self) -> list[Difference]:
-        """As `tree.resync` tells them."""
+        """As `tree_resync.resync` tells them."""
         new = [self.rows[place.record.native_id] for place in self.found.places]
         told = [Difference("appeared", row.uuid, row.name, APPEARED) for row in new]
         if self.current is not self.found.anchor:

@@ -16,7 +16,7 @@ from hypervisors.connections import open_driver
 from hypervisors.drivers.simulated.world import Disk, Machine, World
 from hypervisors.models import Hypervisor
 from hypervisors.records import PowerAfterRevert, PowerState
-from snapshots import tree
+from snapshots import tree, tree_resync
 from snapshots.access import SYSTEM, Actor
 from snapshots.choices import ACTIVE_JOB_STATES, JobState, Role, Trigger
 from snapshots.models import Event, IdempotencyKey, Job, User, VirtualMachine, VMSnapshot, Volume
@@ -349,7 +349,7 @@ def drift(cloud: str) -> list[str]:
         if row.power_state != record.power_state.value:
             found.append(f"{row.name} is {record.power_state.value}, not {row.power_state}")
         rows = VMSnapshot.objects.filter(machine=row)
-        if tree.tree_differs(rows, inventory.forests[record.native_id]):
+        if tree_resync.tree_differs(rows, inventory.forests[record.native_id]):
             found.append(f"the tree of {row.name}")
         volumes = set(Volume.objects.filter(machine=row).values_list("native_id", flat=True))
         if volumes != {volume.native_id for volume in record.volumes}:

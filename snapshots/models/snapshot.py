@@ -1,4 +1,5 @@
-"""The tree of VM snapshots, on django-mptt. Only `snapshots.tree` writes these rows."""
+"""The tree of VM snapshots, on django-mptt. Only `snapshots.tree` and its parts (`tree_resync`,
+`tree_planting`, `tree_numbers`) write these rows."""
 
 import uuid
 from typing import Any

@@ -23,7 +23,7 @@ from hypervisors.driver import HypervisorDriver
 from hypervisors.errors import Cancelled, HypervisorError, NotFound
 from hypervisors.records import SnapshotForest
 from hypervisors.storable import line
-from snapshots import tree
+from snapshots import tree, tree_resync
 from snapshots.choices import JobState
 from snapshots.models import Job, VirtualMachine
 from snapshots.refusals import Refusal
@@ -179,7 +179,7 @@ def _begin(job: Job, action: MachineJob, forest: SnapshotForest | None) -> bool:
 
 def _write_differences(machine: VirtualMachine, forest: SnapshotForest | None) -> bool:
     """Write down in what the tree differs; whether it did."""
-    if forest is None or not tree.tree_differs(tree.rows_to_compare([machine.pk])[machine.pk], forest):
+    if forest is None or not tree_resync.tree_differs(tree_resync.rows_to_compare([machine.pk])[machine.pk], forest):
         return False
     tree_sync.apply_forest(machine, forest)
     return True

@@ -13,7 +13,7 @@ from datetime import datetime
 from django.db import transaction
 
 from hypervisors.records import SnapshotForest
-from snapshots import tree, tree_planting
+from snapshots import tree, tree_planting, tree_resync
 from snapshots.access import SYSTEM
 from snapshots.models import Event, VirtualMachine
 from snapshots.naming import some_of
@@ -46,14 +46,14 @@ def apply_forests(
     failure at the end."""
     failed: list[Exception] = []
     for machines in _some_at_once([native_id for native_id in forests if placed.settled(native_id)]):
-        rows = tree.rows_to_compare([placed.rows[native_id].pk for native_id in machines])
+        rows = tree_resync.rows_to_compare([placed.rows[native_id].pk for native_id in machines])
         bare = [native_id for native_id in machines if len(rows[placed.rows[native_id].pk]) == 1]
         planted = set() if adopt else _plant(placed, {key: forests[key] for key in bare}, read_from)
         for native_id in machines:
             machine = placed.rows[native_id]
             if machine.pk in planted:
                 continue
-            differs = tree.tree_differs(rows[machine.pk], forests[native_id])
+            differs = tree_resync.tree_differs(rows[machine.pk], forests[native_id])
             if not differs and not (adopt and machine.unadopted_count):
                 continue
             try:
@@ -68,7 +68,7 @@ def apply_forests(
 
 def apply_forest(machine: VirtualMachine, forest: SnapshotForest) -> None:
     """Bring one tree up to date. Call inside a transaction that holds the machine's lock."""
-    differences = tree.resync(machine.pk, forest)
+    differences = tree_resync.resync(machine.pk, forest)
     if differences:
         events.record_all(_told(machine, differences))
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from django.db import transaction
 
 from hypervisors.records import SnapshotForest, SnapshotKind, SnapshotRecord
-from snapshots import tree
+from snapshots import tree, tree_resync
 from snapshots.choices import GONE
 from snapshots.models import VirtualMachine, VMSnapshot
 from snapshots.services import drift_actions
@@ -65,16 +65,16 @@ def forest(*records: SnapshotRecord, current: str | None = None) -> SnapshotFore
 
 def read(machine: VirtualMachine, seen: SnapshotForest) -> list[tuple[str, str]]:
     """Compare and write; what differed, as (kind, name). A second comparison must find nothing."""
-    told = tree.tree_differs(rows_of(machine), seen)
+    told = tree_resync.tree_differs(rows_of(machine), seen)
     before = list(VMSnapshot.objects.filter(machine=machine).order_by("pk").values())
     with transaction.atomic():
-        differences = tree.resync(machine.pk, seen)
+        differences = tree_resync.resync(machine.pk, seen)
     after = list(VMSnapshot.objects.filter(machine=machine).order_by("pk").values())
     assert told == (before != after), "what was asked beforehand is what was written"
     assert told or not differences
-    assert not tree.tree_differs(rows_of(machine), seen)
+    assert not tree_resync.tree_differs(rows_of(machine), seen)
     with transaction.atomic():
-        assert tree.resync(machine.pk, seen) == []
+        assert tree_resync.resync(machine.pk, seen) == []
     assert_whole(machine)
     return [(difference.kind, difference.snapshot_name) for difference in differences]
 

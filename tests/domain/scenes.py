@@ -13,7 +13,7 @@ from hypervisors.connections import open_driver
 from hypervisors.drivers.simulated.rules import OPERATIONS
 from hypervisors.drivers.simulated.world import Disk, Machine, Taken, World
 from hypervisors.records import PowerAfterRevert, PowerState
-from snapshots import tree
+from snapshots import tree, tree_resync
 from snapshots.choices import ACTIVE_JOB_STATES, JobAction
 from snapshots.models import Job, VirtualMachine, VMSnapshot, Volume
 from snapshots.services import job_sweeper, machine_actions, snapshot_actions
@@ -202,7 +202,7 @@ def assert_nothing_stays_in_between(scene: Scene) -> None:
         assert VirtualMachine.objects.get(pk=scene.machine.pk).missing_since is not None
         return
     rows = list(VMSnapshot.objects.filter(machine=scene.machine))
-    assert not tree.tree_differs(rows, forest)
+    assert not tree_resync.tree_differs(rows, forest)
     row = VirtualMachine.objects.get(pk=scene.machine.pk)
     assert (row.power_state, row.needs_consolidation) == (record.power_state, record.needs_consolidation)
     volumes = Volume.objects.filter(machine=scene.machine).values_list("native_id", flat=True)

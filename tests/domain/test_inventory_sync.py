@@ -11,7 +11,7 @@ from django.utils import timezone
 from hypervisors.connections import open_driver
 from hypervisors.drivers.simulated.world import Disk, Machine, many_machines
 from hypervisors.records import PowerState
-from snapshots import tree
+from snapshots import tree, tree_resync
 from snapshots.choices import JobState
 from snapshots.models import Event, Job, StoragePool, VirtualMachine, VMSnapshot, Volume
 from snapshots.services import inventory_sync, tenancy
@@ -221,14 +221,14 @@ def test_a_volume_moved_by_us_while_the_endpoint_was_read_stays_where_it_went(we
 def test_one_tree_that_cannot_be_written_does_not_keep_the_others_from_it(web, db_machine, cloud, monkeypatch):
     for machine in (web, db_machine):
         cloud.world.take_elsewhere(machine.native_id, "theirs")
-    real = tree.resync
+    real = tree_resync.resync
 
     def fail_for_web(machine_pk, forest):
         if machine_pk == web.pk:
             raise DatabaseError("a value that does not fit")
         return real(machine_pk, forest)
 
-    monkeypatch.setattr(tree, "resync", fail_for_web)
+    monkeypatch.setattr(tree_resync, "resync", fail_for_web)
     with pytest.raises(DatabaseError):
         cloud.sync()
     assert list(drawn(db_machine)) == ["theirs"]

@@ -4,7 +4,7 @@ import pytest
 from django.db import transaction
 
 from hypervisors.records import SnapshotForest
-from snapshots import tree
+from snapshots import tree, tree_resync
 from snapshots.choices import Origin, SnapshotState, SnapshotType
 from snapshots.models import VirtualMachine, VMSnapshot
 from tests.builders import current_name, drawn
@@ -54,7 +54,7 @@ def test_a_marker_left_on_a_lost_snapshot_counts_as_a_difference(machine):
     read_ours(machine, forest(record("a"), current="a"))
     with transaction.atomic():
         tree.set_state(VMSnapshot.objects.get(name="a").pk, SnapshotState.ERROR, code="outcome_unknown", detail="?")
-    assert tree.tree_differs(rows_of(machine), forest())
+    assert tree_resync.tree_differs(rows_of(machine), forest())
     assert read(machine, forest()) == [("vanished", "a"), ("current", "")]
 
 
@@ -149,7 +149,7 @@ def test_one_being_taken_is_recognised_by_its_token_and_left_alone_while_it_is_n
         tree.set_state(row.pk, SnapshotState.CREATING)
     assert read(machine, forest()) == []
     with transaction.atomic():
-        tree.resync(machine.pk, forest(record("ours", token=str(row.uuid)), current="ours"))
+        tree_resync.resync(machine.pk, forest(record("ours", token=str(row.uuid)), current="ours"))
     row.refresh_from_db()
     assert (row.state, row.native_id, row.current, row.origin) == ("Ready", "native-ours", True, Origin.VMSNAP)
 
@@ -170,7 +170,7 @@ def test_a_chain_of_many_hundred_snapshots_can_be_read_and_deleted(machine):
     pairs = zip(names, [None, *names], strict=False)
     read_once = forest(*(record(name, parent) for name, parent in pairs), current=names[-1])
     with transaction.atomic():
-        tree.resync(machine.pk, read_once)
+        tree_resync.resync(machine.pk, read_once)
     assert VirtualMachine.objects.get(pk=machine.pk).snapshot_count == 1200
     assert tree.damaged_machines() == []
     with transaction.atomic():
@@ -187,6 +187,6 @@ def test_reading_takes_the_same_number_of_queries_whatever_the_size_of_the_tree(
 
     read(machine, seen(1))
     with transaction.atomic(), django_assert_num_queries(16, exact=False):
-        tree.resync(machine.pk, seen(90))
+        tree_resync.resync(machine.pk, seen(90))
     with transaction.atomic(), django_assert_num_queries(5, exact=False):
-        tree.resync(machine.pk, seen(90))
+        tree_resync.resync(machine.pk, seen(90))

@@ -6,7 +6,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.db.transaction import TransactionManagementError
 
-from snapshots import tree
+from snapshots import tree, tree_resync
 from snapshots.choices import SnapshotState, SnapshotType
 from snapshots.models import VMSnapshot
 from tests.builders import current_name, drawn, take
@@ -55,7 +55,7 @@ def test_every_change_of_a_tree_demands_a_transaction(machine, monkeypatch):
         lambda: tree.remove_all_of(machine.pk, [row.pk]),
         lambda: tree.remove_all(machine.pk),
         lambda: tree.forget_native_ids(machine.pk),
-        lambda: tree.resync(machine.pk, forest()),
+        lambda: tree_resync.resync(machine.pk, forest()),
         lambda: tree.repair(machine.pk),
         lambda: tree.confirm_taken(row.pk, record("x")),
     ):

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from hypervisors.drivers.simulated.world import Machine, Taken, make_world, many_machines
 from hypervisors.records import SnapshotForest, SnapshotKind, SnapshotRecord
-from snapshots import tree, tree_planting
+from snapshots import tree, tree_planting, tree_resync
 from snapshots.models import Event, VirtualMachine, VMSnapshot
 from snapshots.services import machine_actions, tree_sync
 from tests.builders import Cloud, acting, drawn
@@ -64,7 +64,7 @@ def test_trees_planted_at_once_are_those_written_one_by_one(db, seed):
     planted, beside, alone = (cloud.machine(name) for name in ("planted", "beside", "alone"))
     with transaction.atomic():
         told = tree_planting.plant([planted, beside], {planted.pk: forest, beside.pk: forest})
-        told_alone = tree.resync(alone.pk, forest)
+        told_alone = tree_resync.resync(alone.pk, forest)
     assert written(planted) == written(beside) == written(alone)
     assert [(one.kind, one.snapshot_name, one.detail) for one in told[planted.pk]] == [
         (one.kind, one.snapshot_name, one.detail) for one in told_alone
@@ -72,7 +72,7 @@ def test_trees_planted_at_once_are_those_written_one_by_one(db, seed):
     uuids = {one.snapshot_uuid for one in told[planted.pk]}
     assert uuids <= set(VMSnapshot.objects.filter(machine=planted).values_list("uuid", flat=True))
     assert tree.damaged_machines() == []
-    assert not tree.tree_differs(tree.rows_to_compare([planted.pk])[planted.pk], forest)
+    assert not tree_resync.tree_differs(tree_resync.rows_to_compare([planted.pk])[planted.pk], forest)
 
 
 def first_reading(count: int, snapshots_each: int = 3) -> Cloud:

@@ -9,7 +9,7 @@ from hypervisors.connections import open_driver
 from hypervisors.lab import Lab
 from hypervisors.models import Hypervisor
 from hypervisors.records import PowerAfterRevert
-from snapshots import tree
+from snapshots import tree, tree_resync
 from snapshots.access import SYSTEM
 from snapshots.choices import JobState, SnapshotState
 from snapshots.models import Job, VirtualMachine, VMSnapshot
@@ -56,7 +56,7 @@ def assert_the_tree_is_virshs(lab: Lab, machine: VirtualMachine) -> None:
     assert {name: parent for name, parent in drawn(machine).items() if name in ready} == in_virsh(lab, machine.name)
     rows = list(VMSnapshot.objects.filter(machine=machine))
     with open_driver(machine.hypervisor_id) as driver:
-        assert not tree.tree_differs(rows, driver.list_forests([machine.native_id])[machine.native_id])
+        assert not tree_resync.tree_differs(rows, driver.list_forests([machine.native_id])[machine.native_id])
     assert tree.damaged_machines() == []
 
 

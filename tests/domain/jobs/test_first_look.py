@@ -6,7 +6,7 @@ import pytest
 from hypervisors import errors
 from hypervisors.drivers.simulated.driver import SimulatedDriver
 from hypervisors.models import Hypervisor
-from snapshots import tree
+from snapshots import tree_resync
 from snapshots.choices import JobAction, JobState, SnapshotState
 from snapshots.models import Event, Job, VMSnapshot
 from snapshots.services import drift_actions, job_runner, jobs
@@ -247,7 +247,7 @@ def test_a_fault_of_ours_in_the_look_is_settled_and_tells_nothing_of_our_inside(
         raise KeyError("a secret of the inside")
 
     with monkeypatch.context() as patched:
-        patched.setattr(tree, "tree_differs", fail)
+        patched.setattr(tree_resync, "tree_differs", fail)
         job = scene.run()
     assert (job.state, job.error_code) == (JobState.FAILED, "internal_error")
     assert "secret" not in job.error_detail
@@ -314,7 +314,7 @@ def test_nothing_is_half_written_when_the_tree_cannot_be(monkeypatch, cloud):
         raise KeyError("a bug")
 
     with monkeypatch.context() as patched:
-        patched.setattr(tree, "make_current", fail)
+        patched.setattr(tree_resync, "make_current", fail)
         scene.run()
     assert changes_asked_for(scene.world) == 0
     row = scene.job.snapshot
