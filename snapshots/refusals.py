@@ -46,7 +46,8 @@ class Invalid(Refusal):
 
 
 class NameTaken(Refusal):
-    """Another VM snapshot of the machine has this name."""
+    """Something else of its kind has this name already where it is to stand: a VM snapshot or a schedule of the machine, a
+    domain, an account, a user."""
 
     code = "name_taken"
     title = "The name is taken"

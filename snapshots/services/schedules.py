@@ -16,7 +16,7 @@ from snapshots import tree
 from snapshots.access import Actor
 from snapshots.limit_levels import room_of
 from snapshots.models import Schedule, VirtualMachine, VMSnapshot
-from snapshots.refusals import Invalid, NotVisible
+from snapshots.refusals import NameTaken, NotVisible
 from snapshots.schedule_times import in_words, next_time
 from snapshots.services import events
 from snapshots.services import schedule_rules as rules
@@ -30,8 +30,8 @@ RHYTHM = ("frequency", "every_hours", "minute", "hour", "weekdays", "day", "time
 
 @transaction.atomic
 def add_schedule(actor: Actor, *, machine: VirtualMachine, terms: Terms) -> Schedule:
-    """A new schedule of the machine. Its first VM snapshot is taken at the next time that is due. Also raises `Invalid` and
-    `LimitExceeded`."""
+    """A new schedule of the machine. Its first VM snapshot is taken at the next time that is due. Also raises `Invalid`,
+    `NameTaken` and `LimitExceeded`."""
     machine = operable_machine(actor, machine.pk)
     others = list(Schedule.objects.filter(machine=machine))
     heed(rules.why_not_schedule(machine) or rules.why_not_another(machine, others))
@@ -46,7 +46,7 @@ def add_schedule(actor: Actor, *, machine: VirtualMachine, terms: Terms) -> Sche
 @transaction.atomic
 def change_schedule(actor: Actor, *, schedule: Schedule, terms: Terms) -> Schedule:
     """Other terms for a schedule. VM snapshots it took before are its own still: with fewer to keep, the oldest of them are
-    deleted. Also raises `Invalid` and `LimitExceeded`."""
+    deleted. Also raises `Invalid`, `NameTaken` and `LimitExceeded`."""
     schedule, machine = _operable(actor, schedule)
     others = _others(schedule)
     before, kept = _rhythm(schedule), schedule.keep
@@ -94,7 +94,7 @@ def amend_schedule(
 ) -> Schedule:
     """Other values for some of the terms only, and paused or resumed as `enabled` says, None leaving that: all of it or
     nothing. The other terms are read under the lock, so that of two people who change different ones each gets theirs. Also
-    raises `Invalid` and `LimitExceeded`."""
+    raises `Invalid`, `NameTaken` and `LimitExceeded`."""
     schedule, _ = _operable(actor, schedule)
     # One that is paused keeps nothing, so that room is asked for only where it goes on with the new terms.
     if enabled is False:
@@ -152,11 +152,11 @@ def _others(schedule: Schedule) -> list[Schedule]:
 def _kept(
     terms: Terms, machine: VirtualMachine, others: list[Schedule], before: Schedule | None = None
 ) -> dict[str, Any]:
-    """The columns of a schedule of these terms, which was as `before`, if it was. Raises `Invalid`."""
+    """The columns of a schedule of these terms, which was as `before`, if it was. Raises `Invalid` and `NameTaken`."""
     cleaned = rules.clean_terms(terms, machine, before)
     if any(schedule.name == cleaned.name for schedule in others):
         sentence = f"{machine.name} has a schedule named “{cleaned.name}” already. Choose another name."
-        raise Invalid(sentence, fields={"name": [sentence]})
+        raise NameTaken(sentence, fields={"name": [sentence]})
     return {name: getattr(cleaned, name) for name in TERMS} | {"weekdays": list(cleaned.weekdays)}
 
 

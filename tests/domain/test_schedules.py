@@ -9,7 +9,7 @@ import time_machine
 from hypervisors import errors
 from snapshots.access import SYSTEM, visible_schedules
 from snapshots.models import Event, Schedule, VirtualMachine, VMSnapshot
-from snapshots.refusals import Forbidden, Invalid, InvalidState, LimitExceeded, NotVisible, VMBusy
+from snapshots.refusals import Forbidden, Invalid, InvalidState, LimitExceeded, NameTaken, NotVisible, VMBusy
 from snapshots.services import schedules, tenancy
 from snapshots.services.schedule_rules import SCHEDULES_OF_A_MACHINE, Terms, terms_of
 from snapshots.services.scheduled_snapshots import take_due_snapshots
@@ -179,11 +179,11 @@ def test_a_change_of_something_else_is_possible_while_the_machine_lacks_what_it_
 
 def test_two_of_a_machine_have_two_names_and_those_of_two_machines_may_have_one(web, db_machine, alice):
     schedule(web)
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(NameTaken) as caught:
         schedules.add_schedule(alice, machine=web, terms=NIGHTLY)
     assert "name" in caught.value.extra["fields"]
     other = schedule(web, name="other")
-    with pytest.raises(Invalid):
+    with pytest.raises(NameTaken):
         schedules.change_schedule(alice, schedule=other, terms=NIGHTLY)
     assert schedule(db_machine).name == "nightly"
 

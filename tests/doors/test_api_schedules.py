@@ -147,7 +147,7 @@ def test_a_name_is_there_once_per_machine(
     web: VirtualMachine, db_machine: VirtualMachine, people: People, nightly: Schedule
 ) -> None:
     alice = Caller(people.alice)
-    assert list(problem(alice.post(of(web), NIGHTLY), 400, "invalid")["fields"]) == ["name"]
+    assert list(problem(alice.post(of(web), NIGHTLY), 409, "name_taken")["fields"]) == ["name"]
     assert alice.post(of(db_machine), NIGHTLY).status_code == 201
 
 

@@ -118,7 +118,7 @@ def test_added_by_script_the_open_page_goes_to_the_schedules(people: People, web
     [
         ({"name": "  "}, "name", 422, "Give it a name that can be seen."),
         ({"name": "x" * 101}, "name", 422, "at most 100"),
-        ({"name": "nightly"}, "name", 422, "web has a schedule named “nightly” already."),
+        ({"name": "nightly"}, "name", 409, "web has a schedule named “nightly” already."),
         ({"weekdays": []}, "weekdays", 422, "Choose at least one day of the week."),
         ({"weekdays": ["8"]}, "weekdays", 422, "Choose days of the list."),
         ({"time": ""}, "time", 422, "Give a time, like 02:30."),

@@ -177,7 +177,7 @@ def test_editing_refuses_like_adding(people: People, web: VirtualMachine) -> Non
     row = schedule(web, people.alice)
     schedule(web, people.alice, name="other")
     page = Browser(people.alice).post(of(row), ASKED | {"name": "other", "keep": "9"}, script=True)
-    assert page.status == 422
+    assert page.status == 409
     assert "has a schedule named “other” already" in error_of(page, "name")
     page = Browser(people.alice).post(of(row), ASKED | {"keep": "9"}, script=True)
     assert page.status == 409
